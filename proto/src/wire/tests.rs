@@ -1,0 +1,98 @@
+use arrow::array::{ArrayRef, DictionaryArray, Int64Array, StringArray};
+use arrow::datatypes::{Field, Int32Type};
+use proptest::prelude::*;
+
+use super::*;
+use crate::Table;
+
+fn sample(names: &[&str]) -> RecordBatch {
+    let columns = names.iter().map(|name| {
+        let column: ArrayRef = match *name {
+            "count" => Arc::new(Int64Array::from(vec![1, 2])),
+            "lane" => Arc::new(DictionaryArray::<Int32Type>::from_iter(["file", "audit"])),
+            _ => Arc::new(StringArray::from(vec!["a", "b"])),
+        };
+        (*name, column)
+    });
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+fn decode_as_losses(bytes: &[u8]) -> Result<RecordBatch, WireError> {
+    decode(bytes, crc32c::crc32c(bytes), &Table::Losses.wire_schema())
+}
+
+#[test]
+fn missing_columns_become_nulls_and_order_is_the_tables() {
+    let bytes = encode(&sample(&["count", "lane"])).unwrap();
+    let batch = decode_as_losses(&bytes).unwrap();
+    assert_eq!(batch.schema(), Table::Losses.wire_schema());
+    assert_eq!(batch.column_by_name("detail").unwrap().null_count(), 2);
+    assert_eq!(batch.column_by_name("count").unwrap().null_count(), 0);
+}
+
+#[test]
+fn a_stranger_among_the_columns_is_named() {
+    let bytes = encode(&sample(&["count", "nonsense"])).unwrap();
+    let error = decode_as_losses(&bytes).unwrap_err();
+    assert!(matches!(error, WireError::UnknownColumn { name } if name == "nonsense"));
+}
+
+#[test]
+fn a_stamped_column_cannot_be_sent() {
+    let bytes = encode(&sample(&["count", "tenant"])).unwrap();
+    assert!(matches!(decode_as_losses(&bytes), Err(WireError::UnknownColumn { .. })));
+}
+
+#[test]
+fn a_column_of_another_type_is_named() {
+    let plain: ArrayRef = Arc::new(StringArray::from(vec!["file"]));
+    let batch = RecordBatch::try_from_iter([("lane", plain)]).unwrap();
+    let error = decode_as_losses(&encode(&batch).unwrap()).unwrap_err();
+    assert!(matches!(error, WireError::WrongType { name, .. } if name == "lane"));
+}
+
+#[test]
+fn a_flipped_bit_is_noticed() {
+    let mut bytes = encode(&sample(&["count", "lane"])).unwrap();
+    let crc32c = crc32c::crc32c(&bytes);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let error = decode(&bytes, crc32c, &Table::Losses.wire_schema()).unwrap_err();
+    assert!(matches!(error, WireError::Checksum { .. }));
+}
+
+#[test]
+fn compressed_bodies_are_refused_before_they_are_read() {
+    let batch = sample(&["count", "lane"]);
+    let bytes = encode_compressed(std::slice::from_ref(&batch), &batch.schema()).unwrap();
+    assert!(matches!(decode_as_losses(&bytes), Err(WireError::Compressed)));
+    assert_eq!(decode_trusted(&bytes).unwrap(), vec![batch]);
+}
+
+#[test]
+fn too_many_rows_are_refused() {
+    let column: ArrayRef = Arc::new(Int64Array::from(vec![0; MAX_BATCH_ROWS + 1]));
+    let schema = Arc::new(Schema::new(vec![Field::new("count", DataType::Int64, true)]));
+    let batch = RecordBatch::try_new(schema, vec![column]).unwrap();
+    let error = decode_as_losses(&encode(&batch).unwrap()).unwrap_err();
+    assert!(matches!(error, WireError::TooLarge { what: "rows", .. }));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn damaged_bytes_never_panic(
+        position in 0usize..4_000, value: u8, cut in 0usize..4_000, stretch in 0usize..64,
+    ) {
+        let mut bytes = encode(&sample(&["count", "lane"])).unwrap();
+        let position = position % bytes.len();
+        bytes[position] = value;
+        bytes.extend(std::iter::repeat_n(value, stretch));
+        bytes.truncate(cut.max(1));
+        // Either it is still a batch of the table, or the damage is an error.
+        if let Ok(batch) = decode_as_losses(&bytes) {
+            prop_assert_eq!(batch.schema(), Table::Losses.wire_schema());
+        }
+    }
+}
