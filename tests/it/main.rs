@@ -1,3 +1,6 @@
-//! The one integration-test binary: walls, generated code, and the real binary end to end.
+//! The one integration-test binary: walls, style, generated code, and the real
+//! binary end to end.
 
 mod generated;
+mod tidy;
+mod walls;

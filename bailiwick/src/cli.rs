@@ -1,0 +1,244 @@
+//! What a person types: subcommands, flags, examples.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  bailiwick demo                       see what it does, in 30 seconds, harmless
+  sudo bailiwick up                    watch this machine
+  bailiwick sql \"SELECT evt_type, count(*) FROM syscalls GROUP BY 1\"
+  bailiwick report chargeback --since 1h --prices prices.yaml
+
+Exit codes: 0 done, 1 the answer is no or something failed, 2 wrong usage,
+69 a service is not reachable, 78 the configuration is wrong.";
+
+/// Security, audit and chargeback for shared Kubernetes clusters.
+#[derive(Debug, Parser)]
+#[command(name = "bailiwick", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every subcommand takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Configuration file [default: ./bailiwick.toml, then /etc/bailiwick/bailiwick.toml]
+    #[arg(long, global = true, env = "BAILIWICK_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where bucket, spool and the operator's token live [default: ./bailiwick-data]
+    #[arg(long, global = true, env = "BAILIWICK_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What to log, e.g. `info`, `warn,bailiwick_ingest=debug`
+    #[arg(long, global = true, env = "BAILIWICK_LOG", value_name = "FILTER", default_value = "warn")]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything in one process over a directory: collector, ingest, query, detect
+    Up(Up),
+    /// Run only the collector and ship to an ingester elsewhere (one a node)
+    Collect(Collect),
+    /// Run everything but the collector (one a cluster)
+    Serve(Serve),
+    /// Ask a question in SQL
+    #[command(after_help = SQL_EXAMPLES)]
+    Sql(Sql),
+    /// Print a report
+    Report {
+        #[command(subcommand)]
+        report: Report,
+    },
+    /// Make and list the tokens that people and tools log in with
+    Token {
+        #[command(subcommand)]
+        token: Token,
+    },
+    /// Check rule files before they go live
+    Rules {
+        #[command(subcommand)]
+        rules: Rules,
+    },
+    /// Do harmless suspicious things in a temporary place and show what was seen
+    Demo(Demo),
+    /// Record what this machine's collector captures, for replay
+    Record(Record),
+    /// Say what can be captured here, what is missing, and how to get it
+    Doctor,
+}
+
+const SQL_EXAMPLES: &str = "\
+Examples:
+  bailiwick sql \"SELECT time, proc_cmdline, fd_name FROM syscalls ORDER BY time DESC LIMIT 10\"
+  bailiwick sql --format csv \"SELECT * FROM alerts\" > alerts.csv
+  echo 'SELECT 1' | bailiwick sql -";
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Also write each alert to this file, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) alert_file: Option<PathBuf>,
+    /// Also post each alert, as Falco does, to this URL
+    #[arg(long, value_name = "URL")]
+    pub(crate) webhook: Option<String>,
+    /// Follow this Kubernetes audit log
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit_log: Option<PathBuf>,
+    /// Falco rule files to run instead of the built-in ones
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: Vec<PathBuf>,
+    /// The file that says which namespace, cgroup and user belongs to which tenant
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tenants: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Collect {
+    /// Where ingest listens, e.g. http://bailiwick.bailiwick.svc:4150
+    #[arg(long, env = "BAILIWICK_INGEST_ENDPOINT", value_name = "URL")]
+    pub(crate) endpoint: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The file that says which namespace, cgroup and user belongs to which tenant
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tenants: Option<PathBuf>,
+}
+
+/// How to reach a running Bailiwick.
+#[derive(Debug, Args)]
+pub(crate) struct Server {
+    /// Where the HTTP API listens
+    #[arg(long, env = "BAILIWICK_URL", value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The token to log in with [default: the operator's, from the data directory]
+    #[arg(long, env = "BAILIWICK_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    /// A table for people
+    Table,
+    /// Comma-separated values
+    Csv,
+    /// One JSON document
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sql {
+    /// The statement, or `-` to read it from standard input
+    pub(crate) statement: String,
+    /// How to print the answer
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Report {
+    /// What each tenant used and what it costs
+    #[command(after_help = CHARGEBACK_EXAMPLES)]
+    Chargeback(Chargeback),
+}
+
+const CHARGEBACK_EXAMPLES: &str = "\
+Examples:
+  bailiwick report chargeback --since 1h
+  bailiwick report chargeback --since 30d --prices prices.yaml --format csv > november.csv
+  bailiwick report chargeback --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z --format json";
+
+#[derive(Debug, Args)]
+pub(crate) struct Chargeback {
+    /// Length of the period that ends now, e.g. 30m, 1h, 30d
+    #[arg(long, default_value = "1h", value_name = "SPAN", conflicts_with_all = ["from", "to"])]
+    pub(crate) since: String,
+    /// Start of the period, RFC 3339
+    #[arg(long, requires = "to", value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// End of the period, RFC 3339
+    #[arg(long, requires = "from", value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Price file to calculate with instead of the server's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prices: Option<PathBuf>,
+    /// How to print the report
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make a token; its secret is printed once and stored nowhere
+    Create(TokenCreate),
+    /// List the tokens that exist
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenCreate {
+    /// Whose it is, as it will appear in the `queries` table
+    pub(crate) name: String,
+    /// What it may do
+    #[arg(long, value_enum, default_value = "tenant")]
+    pub(crate) role: Role,
+    /// Which tenants it may see; repeat for several
+    #[arg(long, value_name = "TENANT", required_if_eq("role", "tenant"))]
+    pub(crate) tenant: Vec<String>,
+    /// For how long, e.g. 90d; without it the token does not expire
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) ttl: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Sees its own tenants
+    Tenant,
+    /// Sees every tenant
+    Auditor,
+    /// Sees every tenant and operates the server
+    Admin,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rules {
+    /// Load files as `up` would and print what is wrong with them; exit 1 on an error
+    Check {
+        /// Falco rule files, in the order in which they load
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Replay the shipped recording even where capture is possible
+    #[arg(long)]
+    pub(crate) replay: bool,
+    /// Keep the temporary directory and say where it is
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Record {
+    /// The recording to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// For how long, e.g. 10s, 5m
+    #[arg(long, default_value = "30s", value_name = "SPAN")]
+    pub(crate) r#for: String,
+}

@@ -1,0 +1,119 @@
+//! One documented file, then environment, then flags.
+//!
+//! ```text
+//!   defaults  ◀  bailiwick.toml  ◀  BAILIWICK_SECTION__FIELD  ◀  flags
+//! ```
+//!
+//! Each room owns its section: the struct beside the code that reads it. This
+//! file only finds the pieces and puts paths below the data directory.
+
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use serde::Deserialize;
+
+use crate::cli::Global;
+use crate::failure::Failure;
+
+/// The file's top level.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The cluster's name, in every row.
+    pub(crate) cluster: String,
+    /// This node's name, in every row captured here; empty: the host's name.
+    pub(crate) node: String,
+    /// Where bucket, spool and the operator's token live.
+    pub(crate) data_dir: PathBuf,
+    /// The bucket: a folder or a `file://` URL; empty: `bucket` below the data directory.
+    pub(crate) bucket: String,
+    /// The node's side.
+    pub(crate) collector: bailiwick_collector::Config,
+    /// The writing side.
+    pub(crate) ingest: bailiwick_ingest::Config,
+    /// The reading side.
+    pub(crate) query: bailiwick_query::Config,
+    /// Rules, schedules and sinks.
+    pub(crate) detect: bailiwick_detect::Config,
+}
+
+const PLACES: [&str; 2] = ["bailiwick.toml", "/etc/bailiwick/bailiwick.toml"];
+
+/// Top-level fields that the environment may set; the other `BAILIWICK_` variables
+/// belong to the command line.
+const TOP_LEVEL: [&str; 4] = ["cluster", "node", "data_dir", "bucket"];
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            cluster: "local".to_owned(),
+            node: String::new(),
+            data_dir: PathBuf::from("bailiwick-data"),
+            bucket: String::new(),
+            collector: bailiwick_collector::Config::default(),
+            ingest: bailiwick_ingest::Config::default(),
+            query: bailiwick_query::Config::default(),
+            detect: bailiwick_detect::Config::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads file and environment, applies the global flags, fills in what
+    /// follows from them.
+    pub(crate) fn load(global: &Global) -> Result<Self, Failure> {
+        let file = Self::file(global)?;
+        let environment = Env::prefixed("BAILIWICK_")
+            .filter(|key| key.as_str().contains("__") || TOP_LEVEL.contains(&key.as_str()))
+            .split("__");
+        let figment = match &file {
+            Some(file) => Figment::from(Toml::file_exact(file)),
+            None => Figment::new(),
+        };
+        let mut config: Self = figment.merge(environment).extract().map_err(|error| {
+            let place = file.as_deref().map_or("environment".into(), Path::to_string_lossy);
+            Failure::config(format!("{place}: {error}"))
+        })?;
+        if let Some(data_dir) = &global.data_dir {
+            config.data_dir.clone_from(data_dir);
+        }
+        config.complete()?;
+        Ok(config)
+    }
+
+    fn file(global: &Global) -> Result<Option<PathBuf>, Failure> {
+        match &global.config {
+            Some(file) if !file.is_file() => {
+                Err(Failure::config(format!("{}: no such file, see --config", file.display())))
+            }
+            Some(file) => Ok(Some(file.clone())),
+            None => Ok(PLACES.iter().map(PathBuf::from).find(|place| place.is_file())),
+        }
+    }
+
+    /// Values that follow from others.
+    fn complete(&mut self) -> Result<(), Failure> {
+        self.data_dir = std::path::absolute(&self.data_dir)
+            .map_err(|error| Failure::config(format!("data_dir {}: {error}", self.data_dir.display())))?;
+        if self.bucket.is_empty() {
+            self.bucket = self.data_dir.join("bucket").display().to_string();
+        }
+        if self.node.is_empty() {
+            self.node = hostname();
+        }
+        Ok(())
+    }
+
+    /// Where the operator's token of this machine lies.
+    pub(crate) fn operator_token_file(&self) -> PathBuf {
+        self.data_dir.join("operator.token")
+    }
+}
+
+/// The host's name, or `localhost` where the kernel does not tell.
+fn hostname() -> String {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".into())
+}

@@ -1,0 +1,32 @@
+//! Lengths of time as people write them: `90s`, `30m`, `1h`, `30d`.
+
+use std::time::Duration;
+
+use crate::failure::Failure;
+
+const UNITS: [(char, u64); 5] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400), ('w', 604_800)];
+
+/// Reads one number and one unit.
+pub(crate) fn parse(text: &str) -> Result<Duration, Failure> {
+    let unreadable = || {
+        Failure::config(format!("{text:?} is not a length of time; write a number and s, m, h, d or w, e.g. 30m"))
+    };
+    let unit = text.chars().last().ok_or_else(unreadable)?;
+    let (_, seconds) = UNITS.into_iter().find(|(name, _)| *name == unit).ok_or_else(unreadable)?;
+    let count: u64 = text[..text.len() - unit.len_utf8()].trim().parse().map_err(|_| unreadable())?;
+    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_and_a_unit() {
+        assert_eq!(parse("90s").unwrap(), Duration::from_secs(90));
+        assert_eq!(parse("2w").unwrap(), Duration::from_secs(1_209_600));
+        for text in ["", "h", "1", "1.5h", "-1h", "1 hour", "99999999999999999999d", "1é"] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+    }
+}
