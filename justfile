@@ -25,7 +25,7 @@ bpf:
 
 # Writes the gRPC code that proto/contracts generate.
 proto:
-    BAILIWICK_UPDATE=1 cargo test -p bailiwick-tests generated
+    BAILIWICK_UPDATE=1 cargo test -p bailiwick --test it generated
 
 # Rows per second through the whole write path.
 bench:

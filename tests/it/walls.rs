@@ -28,7 +28,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that only wire others together, or only test them.
-const FREE: &[&str] = &["bailiwick", "bailiwick-tests", "bailiwick-benches"];
+const FREE: &[&str] = &["bailiwick", "bailiwick-benches"];
 
 fn metadata() -> Metadata {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
