@@ -1,2 +1,92 @@
-//! The one binary.
-fn main() {}
+//! The one binary: subcommands that wire the rooms together.
+//!
+//! ```text
+//!   up      = collector ══▶ serve, in one process over a directory
+//!   collect = collector ══▶ an ingester elsewhere
+//!   serve   = ingest + query + detect over one bucket
+//!   sql, report, token, rules, doctor, demo, record: for people
+//! ```
+//!
+//! A run is a story: read the command line and the configuration, build, say
+//! what was built, run until told to stop, drain, and exit with a code that a
+//! script can trust.
+
+mod alert_line;
+mod backend;
+mod cli;
+mod client;
+mod config;
+mod demo;
+mod doctor;
+mod failure;
+mod node;
+mod record;
+mod report;
+mod rules;
+mod signals;
+mod span;
+mod sql;
+mod table;
+mod token;
+mod up;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+use crate::config::Config;
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("bailiwick: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    log_to_stderr(&cli.global.log)?;
+    // One crypto provider for every TLS connection this process makes or takes.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a crypto provider was installed already");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
+    runtime.block_on(dispatch(cli))
+}
+
+async fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let global = cli.global;
+    match cli.command {
+        Command::Up(args) => up::up(Config::load(&global)?, args).await,
+        Command::Serve(args) => up::serve(Config::load(&global)?, args).await,
+        Command::Collect(args) => up::collect(Config::load(&global)?, args).await,
+        Command::Sql(args) => sql::run(&Config::load(&global)?, args).await,
+        Command::Report { report: cli::Report::Chargeback(args) } => {
+            report::chargeback(&Config::load(&global)?, args).await
+        }
+        Command::Token { token } => token::run(&Config::load(&global)?, token),
+        Command::Rules { rules: cli::Rules::Check { files, json } } => rules::check(&files, json),
+        Command::Demo(args) => demo::run(&args).await,
+        Command::Record(args) => record::run(Config::load(&global)?, args).await,
+        Command::Doctor => doctor::run(Config::load(&global)?).await,
+    }
+}
+
+fn log_to_stderr(filter: &str) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| Failure::config(format!("--log {filter:?} is not a filter: {error}")))?;
+    let colours = std::io::stderr().is_terminal();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    subscriber.with_ansi(colours).init();
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! An alert as one line that can be read at 3 a.m.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+
+use bailiwick_detect::Alert;
+
+use crate::table::printable;
+
+const RESET: &str = "\x1b[0m";
+
+/// Prints each alert the moment it happens, coloured by priority on a terminal.
+pub(crate) fn printer() -> Arc<dyn Fn(&Alert) + Send + Sync> {
+    let colours = std::io::stdout().is_terminal();
+    Arc::new(move |alert| {
+        let line = line(alert, colours);
+        // A closed standard output (`up | head`) must not stop detection.
+        if let Err(error) = writeln!(std::io::stdout().lock(), "{line}") {
+            tracing::debug!(%error, "standard output is closed");
+        }
+    })
+}
+
+fn line(alert: &Alert, colours: bool) -> String {
+    let time = alert.time.format("%H:%M:%S%.3f");
+    let priority = format!("{:<8}", alert.priority.to_string());
+    let priority = match (colours, colour(&priority)) {
+        (true, Some(colour)) => format!("{colour}{priority}{RESET}"),
+        _ => priority,
+    };
+    let tenant = &alert.owner;
+    format!("{time} {priority} {tenant:<12} {} · {}", printable(&alert.rule), printable(&alert.output))
+}
+
+fn colour(priority: &str) -> Option<&'static str> {
+    match priority.trim() {
+        "Emergency" | "Alert" | "Critical" => Some("\x1b[1;31m"),
+        "Error" => Some("\x1b[31m"),
+        "Warning" => Some("\x1b[33m"),
+        _ => None,
+    }
+}

@@ -1,0 +1,127 @@
+//! The HTTP API from the outside, for subcommands that ask a running Bailiwick.
+
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
+
+use crate::cli;
+use crate::config::Config;
+use crate::failure::{Failure, chain};
+
+/// Longer than any limit of the server, so that its own error is what is shown.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A server and the token to log in with.
+pub(crate) struct Api {
+    client: Client,
+    url: String,
+    token: String,
+}
+
+/// A result as the API's JSON has it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Answer {
+    pub(crate) columns: Vec<AnswerColumn>,
+    pub(crate) rows: Vec<Vec<serde_json::Value>>,
+    #[serde(default)]
+    pub(crate) truncated: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct AnswerColumn {
+    pub(crate) name: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+}
+
+/// An error as the API's JSON has it.
+#[derive(Debug, Deserialize)]
+struct Refusal {
+    error: RefusalBody,
+}
+
+#[derive(Debug, Deserialize)]
+struct RefusalBody {
+    code: String,
+    message: String,
+    #[serde(default)]
+    query_id: Option<String>,
+}
+
+// === impl Api ===
+
+impl Api {
+    /// The server named by flags, or the one that `up` runs on this machine.
+    pub(crate) fn new(config: &Config, server: &cli::Server) -> Result<Self, Failure> {
+        let url = server.url.clone().unwrap_or_else(|| format!("http://{}", config.query.http_listen));
+        let token = match &server.token {
+            Some(token) => token.clone(),
+            None => operator_token(config)?,
+        };
+        Self::at(url, token)
+    }
+
+    /// A server at a known address.
+    pub(crate) fn at(url: String, token: String) -> Result<Self, Failure> {
+        let client = Client::builder()
+            .timeout(PATIENCE)
+            .build()
+            .map_err(|error| Failure::failed(format!("cannot make an HTTP client: {}", chain(&error))))?;
+        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), token })
+    }
+
+    /// Runs a statement.
+    pub(crate) async fn sql(&self, statement: &str) -> Result<Answer, Failure> {
+        let text = self.sql_text(statement, "json").await?;
+        serde_json::from_str(&text).map_err(|error| Failure::failed(format!("{} answered no table: {error}", self.url)))
+    }
+
+    /// Runs a statement and returns the body as the server wrote it.
+    pub(crate) async fn sql_text(&self, statement: &str, format: &str) -> Result<String, Failure> {
+        let url = format!("{}/api/v1/sql", self.url);
+        let request = self.client.post(url).query(&[("format", format)]).body(statement.to_owned());
+        self.text(request).await
+    }
+
+    /// Asks for the chargeback report.
+    pub(crate) async fn chargeback(&self, request: &serde_json::Value) -> Result<String, Failure> {
+        let url = format!("{}/api/v1/reports/chargeback", self.url);
+        self.text(self.client.post(url).json(request)).await
+    }
+
+    async fn text(&self, request: RequestBuilder) -> Result<String, Failure> {
+        let response = request.bearer_auth(&self.token).send().await.map_err(|error| {
+            let reason = chain(&error.without_url());
+            Failure::unavailable(format!("{} does not answer ({reason}); is `bailiwick up` running?", self.url))
+        })?;
+        let status = response.status();
+        if status.is_success() {
+            let broken = |error: reqwest::Error| Failure::failed(format!("the answer broke off: {}", chain(&error)));
+            return response.text().await.map_err(broken);
+        }
+        Err(refused(status, response).await)
+    }
+}
+
+async fn refused(status: StatusCode, response: Response) -> Failure {
+    let body = response.text().await.unwrap_or_default();
+    match serde_json::from_str::<Refusal>(&body) {
+        Ok(Refusal { error: RefusalBody { code, message, query_id } }) => {
+            let query = query_id.map(|id| format!(" (query {id})")).unwrap_or_default();
+            Failure::failed(format!("{message} [{code}]{query}"))
+        }
+        Err(_) => Failure::failed(format!("the server answered {status}: {}", crate::table::printable(&body))),
+    }
+}
+
+fn operator_token(config: &Config) -> Result<String, Failure> {
+    let file = config.operator_token_file();
+    let token = std::fs::read_to_string(&file).map_err(|error| {
+        Failure::config(format!(
+            "{}: {error}; give --token, or --data-dir of the `bailiwick up` that should answer",
+            file.display()
+        ))
+    })?;
+    Ok(token.trim().to_owned())
+}

@@ -1,0 +1,155 @@
+//! `up`, `serve` and `collect`: a service's life.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use prometheus_client::registry::Registry;
+
+use crate::alert_line;
+use crate::backend::{Backend, SharedRegistry, metrics_text};
+use crate::cli;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::node::{Node, source_lines};
+use crate::signals::stop_on_signal;
+use crate::token;
+
+/// Everything in one process.
+pub(crate) async fn up(mut config: Config, args: cli::Up) -> Result<(), Failure> {
+    apply(&mut config, args);
+    let began = Instant::now();
+    let stop = stop_on_signal()?;
+    let mut metrics = Registry::default();
+    let registry: SharedRegistry = Arc::new(OnceLock::new());
+
+    let operator = token::ensure_operator(&mut config)?;
+    let backend = Backend::start(&config, &mut metrics, metrics_text(&registry), alert_line::printer()).await?;
+    config.collector.endpoint = format!("http://{}", backend.ingest_addr());
+    let node = match Node::start(&config, &mut metrics).await {
+        Ok(node) => node,
+        Err(failure) => {
+            backend.stop().await?;
+            return Err(failure);
+        }
+    };
+    publish(&registry, metrics);
+
+    println!("{}", banner(&config, "up"));
+    section("captures", &source_lines(&node.sources()));
+    section("listens", &listens(&backend, Some(&node)));
+    section("detects", &[format!("{} rules and detections", backend.rules_loaded())]);
+    section("try", &tries(&config, &backend, &operator));
+    println!("\nready in {} ms; alerts follow, Ctrl-C ends\n", began.elapsed().as_millis());
+
+    stop.cancelled().await;
+    println!("\nstopping: delivering and committing what was captured");
+    let node = node.stop().await;
+    backend.stop().await?;
+    node?;
+    println!("stopped; everything captured is in {}", config.bucket);
+    Ok(())
+}
+
+/// Everything but the collector.
+pub(crate) async fn serve(mut config: Config, args: cli::Serve) -> Result<(), Failure> {
+    if let Some(tenants) = args.tenants {
+        config.ingest.tenants_file = tenants;
+    }
+    let stop = stop_on_signal()?;
+    let mut metrics = Registry::default();
+    let registry: SharedRegistry = Arc::new(OnceLock::new());
+    let operator = token::ensure_operator(&mut config)?;
+    let backend = Backend::start(&config, &mut metrics, metrics_text(&registry), alert_line::printer()).await?;
+    publish(&registry, metrics);
+
+    println!("{}", banner(&config, "serve"));
+    section("listens", &listens(&backend, None));
+    section("detects", &[format!("{} rules and detections", backend.rules_loaded())]);
+    section("try", &tries(&config, &backend, &operator));
+    stop.cancelled().await;
+    println!("stopping: committing what was received");
+    backend.stop().await
+}
+
+/// Only the collector.
+pub(crate) async fn collect(mut config: Config, args: cli::Collect) -> Result<(), Failure> {
+    if let Some(endpoint) = args.endpoint {
+        config.collector.endpoint = endpoint;
+    }
+    let stop = stop_on_signal()?;
+    let mut metrics = Registry::default();
+    let node = Node::start(&config, &mut metrics).await?;
+    println!("{}", banner(&config, "collect"));
+    section("captures", &source_lines(&node.sources()));
+    section("ships to", &[config.collector.endpoint.clone()]);
+    stop.cancelled().await;
+    println!("stopping: delivering what was captured");
+    node.stop().await
+}
+
+fn apply(config: &mut Config, args: cli::Up) {
+    if let Some(file) = args.alert_file {
+        config.detect.alert_file = file;
+    }
+    if let Some(url) = args.webhook {
+        config.detect.webhook_url = url;
+    }
+    if let Some(file) = args.audit_log {
+        config.collector.audit_file.path = file;
+    }
+    if let Some(file) = args.tenants {
+        config.ingest.tenants_file = file;
+    }
+    if !args.rules.is_empty() {
+        config.detect.rules_files = args.rules;
+    }
+}
+
+fn publish(registry: &SharedRegistry, metrics: Registry) {
+    // The registry is set exactly once, right here, after all rooms registered.
+    if registry.set(metrics).is_err() {
+        tracing::error!("metrics were published twice");
+    }
+}
+
+fn banner(config: &Config, command: &str) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let (cluster, node, bucket) = (&config.cluster, &config.node, &config.bucket);
+    format!("bailiwick {version} {command} · cluster {cluster} · node {node}\n  bucket    {bucket}")
+}
+
+/// One titled block of lines, aligned with the others.
+fn section(title: &str, lines: &[String]) {
+    for (index, line) in lines.iter().enumerate() {
+        println!("  {:<9} {line}", if index == 0 { title } else { "" });
+    }
+}
+
+fn listens(backend: &Backend, node: Option<&Node>) -> Vec<String> {
+    let mut lines = vec![
+        format!("{:<13} http://{}", "ingest (gRPC)", backend.ingest_addr()),
+        format!("{:<13} http://{}/api/v1/sql", "SQL over HTTP", backend.http_addr()),
+        format!("{:<13} postgres://operator@{}/bailiwick", "PostgreSQL", backend.pgwire_addr()),
+        format!("{:<13} http://{}/metrics", "metrics", backend.http_addr()),
+    ];
+    if let Some(addr) = node.and_then(Node::webhook_addr) {
+        lines.push(format!("{:<13} http://{addr}/k8s-audit", "audit webhook"));
+    }
+    lines
+}
+
+fn tries(config: &Config, backend: &Backend, operator: &token::Operator) -> Vec<String> {
+    let pgwire = backend.pgwire_addr();
+    let token_file = operator.file.display();
+    vec![
+        format!(
+            "bailiwick --data-dir {} sql \"SELECT time, tenant, proc_cmdline FROM syscalls ORDER BY time DESC LIMIT 5\"",
+            config.data_dir.display()
+        ),
+        format!(
+            "PGPASSWORD=$(cat {token_file}) psql -h {} -p {} -U operator bailiwick",
+            pgwire.ip(),
+            pgwire.port()
+        ),
+    ]
+}

@@ -1,0 +1,176 @@
+//! The real binary, started as a person would, in a folder of its own.
+
+pub(crate) mod cgroup;
+pub(crate) mod skip;
+pub(crate) mod webhook;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take that normally takes well under a second; only a
+/// hang is a failure, never slowness.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A running `bailiwick up`.
+pub(crate) struct Up {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    http: String,
+    pub(crate) pgwire: String,
+    pub(crate) webhook: Option<String>,
+    pub(crate) dir: PathBuf,
+}
+
+// === impl Up ===
+
+impl Up {
+    /// Starts the binary over `dir`, which holds its `bailiwick.toml`, and waits
+    /// until it says that it is ready.
+    pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bailiwick"))
+            .current_dir(dir)
+            .args(["--config", "bailiwick.toml", "--data-dir", "data", "up"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(dir.join("stderr.log")).unwrap())
+            .spawn()
+            .unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let collected = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                collected.lock().unwrap().push(line);
+            }
+        });
+        let empty = String::new;
+        let mut up = Self { child, lines, http: empty(), pgwire: empty(), webhook: None, dir: dir.to_owned() };
+        up.wait_for_line("ready in");
+        up.http = up.address("SQL over HTTP", "http://", "/api/v1/sql").unwrap();
+        up.pgwire = up.address("PostgreSQL", "postgres://operator@", "/bailiwick").unwrap();
+        up.webhook = up.address("audit webhook", "http://", "/k8s-audit");
+        up
+    }
+
+    fn address(&self, name: &str, before: &str, after: &str) -> Option<String> {
+        let lines = self.lines.lock().unwrap();
+        let line = lines.iter().find(|line| line.contains(name))?;
+        let rest = &line[line.find(before)? + before.len()..];
+        Some(rest[..rest.find(after)?].to_owned())
+    }
+
+    /// The first line on standard output that contains `text`.
+    pub(crate) fn wait_for_line(&mut self, text: &str) -> String {
+        let began = Instant::now();
+        loop {
+            let found = self.lines.lock().unwrap().iter().find(|line| line.contains(text)).cloned();
+            if let Some(line) = found {
+                return line;
+            }
+            let ended = self.child.try_wait().unwrap();
+            let gave_up = began.elapsed() > PATIENCE;
+            assert!(
+                ended.is_none() && !gave_up,
+                "no line with {text:?} (ended: {ended:?})\n{}\n{}",
+                self.lines.lock().unwrap().join("\n"),
+                fs::read_to_string(self.dir.join("stderr.log")).unwrap_or_default(),
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The operator's token, from where the binary put it.
+    pub(crate) fn operator_token(&self) -> String {
+        fs::read_to_string(self.dir.join("data/operator.token")).unwrap().trim().to_owned()
+    }
+
+    /// The status and body of a statement over HTTP.
+    pub(crate) fn post_sql(&self, token: &str, statement: &str) -> (u16, Value) {
+        let (status, body) = posted(&self.http, "/api/v1/sql?format=json", token, statement);
+        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+    }
+
+    /// The rows of a statement that must succeed, as the operator.
+    pub(crate) fn rows(&self, statement: &str) -> Vec<Vec<Value>> {
+        let (status, body) = self.post_sql(&self.operator_token(), statement);
+        assert_eq!(status, 200, "{statement}: {body}");
+        serde_json::from_value(body["rows"].clone()).unwrap()
+    }
+
+    /// The one integer that a statement answers.
+    pub(crate) fn count(&self, statement: &str) -> i64 {
+        let rows = self.rows(statement);
+        rows[0][0].as_i64().unwrap_or_else(|| panic!("{statement} answered {rows:?}"))
+    }
+
+    /// Asks again until the count is at least `least`, and answers it.
+    pub(crate) fn wait_for_count(&self, statement: &str, least: i64) -> i64 {
+        let began = Instant::now();
+        loop {
+            let count = self.count(statement);
+            if count >= least {
+                return count;
+            }
+            assert!(began.elapsed() < PATIENCE, "{statement} stays at {count}, expected {least}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What the binary logged so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("stderr.log")).unwrap_or_default()
+    }
+
+    /// Ends the process as a power cut would.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks the process to end and waits for it; it must exit with 0.
+    pub(crate) fn terminate(mut self) -> Vec<String> {
+        signal(&self.child, nix::sys::signal::Signal::SIGTERM);
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(began.elapsed() < PATIENCE, "does not end on SIGTERM\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(status.success(), "{status}\n{}", self.log());
+        self.lines.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        // A test that failed must not leave a collector running.
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn signal(child: &Child, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, signal).unwrap();
+}
+
+/// A blocking POST, since these tests are about processes, not about tasks.
+fn posted(host: &str, path: &str, token: &str, body: &str) -> (u16, String) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let request = reqwest::Client::new().post(format!("http://{host}{path}")).bearer_auth(token);
+        let response = request.body(body.to_owned()).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    })
+}

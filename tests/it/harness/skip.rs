@@ -1,0 +1,32 @@
+//! Tests that need more than an ordinary machine say so, or fail where they must run.
+
+/// Whether this process may load kernel programs; prints why a test is skipped otherwise.
+pub(crate) fn without_kernel() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    let btf = std::path::Path::new("/sys/kernel/btf/vmlinux").exists();
+    missing(root && btf, "needs root and a kernel with BTF", "BAILIWICK_REQUIRE_KERNEL")
+}
+
+/// A Python that has `deltalake` and `duckdb`, if there is one.
+pub(crate) fn python_with_readers() -> Option<String> {
+    let python = std::env::var("BAILIWICK_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let probe = std::process::Command::new(&python).args(["-c", "import deltalake, duckdb"]).output();
+    let found = probe.is_ok_and(|output| output.status.success());
+    let missing = missing(found, "needs Python with deltalake and duckdb", "BAILIWICK_REQUIRE_CLIENTS");
+    (!missing).then_some(python)
+}
+
+/// Whether `psql` is there.
+pub(crate) fn without_psql() -> bool {
+    let found = std::process::Command::new("psql").arg("--version").output().is_ok();
+    missing(found, "needs psql", "BAILIWICK_REQUIRE_CLIENTS")
+}
+
+fn missing(found: bool, what: &str, required_by: &str) -> bool {
+    if found {
+        return false;
+    }
+    assert!(std::env::var_os(required_by).is_none(), "{what}, and {required_by} is set");
+    println!("skipped: {what}");
+    true
+}
