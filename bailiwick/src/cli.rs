@@ -241,4 +241,7 @@ pub(crate) struct Record {
     /// For how long, e.g. 10s, 5m
     #[arg(long, default_value = "30s", value_name = "SPAN")]
     pub(crate) r#for: String,
+    /// Keep only rows of cgroups whose path contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) cgroup: Option<String>,
 }
