@@ -1,1 +1,190 @@
-//! Room.
+//! What is in the bucket, and how to read it without gap or overlap.
+//!
+//! ```text
+//!   ingest                        the bucket                         query, detect
+//!     │  put_wal (if absent)   ┌─────────────────────────────┐
+//!     ├───────────────────────▶│ wal/<ingester>/<number>.wal │──┐   Lake::view(table)
+//!     │  TableLog::commit      │                             │  ├──▶ files of one version
+//!     └───────────────────────▶│ tables/<table>/_delta_log/… │──┘    + WAL rows above its txn
+//!        {files, txn = number} │ quarantine/  checkpoints/   │
+//!                              └─────────────────────────────┘
+//! ```
+//!
+//! Entry points: [`Lake::open`], [`Lake::view`], [`Lake::table`] with the trait
+//! [`TableLog`], and the WAL operations. Keys are printed and parsed in
+//! [`keys`] alone. This room writes nothing by itself: ingest decides what and
+//! when, query and detect only read, apart from small states of their own.
+
+mod cache;
+mod error;
+pub mod keys;
+mod store;
+mod table;
+mod view;
+mod wal;
+
+use std::sync::Arc;
+
+use bailiwick_proto::{IngesterId, Table};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+
+pub use error::LakeError;
+pub use store::DirectoryStore;
+pub use table::{Change, Committed, DataFile, TableLog, TableSnapshot, Txn};
+pub use view::{View, to_public};
+pub use wal::{EncodedRows, HighWater, Incarnation, Segment, WalHeader, WalObject};
+
+use cache::WalCache;
+use keys::{QuarantineKey, WalKey};
+use table::DeltaTable;
+
+/// Decoded WAL rows kept for the next view.
+const CACHE_BYTES: usize = 256 << 20;
+
+/// One bucket. Cheap to share.
+#[derive(Debug)]
+pub struct Lake {
+    store: Arc<dyn ObjectStore>,
+    cluster: String,
+    tables: Vec<DeltaTable>,
+    cache: WalCache,
+}
+
+/// Under which name an ingester records in a table how far its WAL is committed.
+pub fn txn_app(ingester: &IngesterId) -> String {
+    format!("bailiwick/{ingester}")
+}
+
+// === impl Lake ===
+
+impl Lake {
+    /// Opens a bucket (a folder's path, `file:///path` or `memory://`) and
+    /// creates the tables that it does not have yet.
+    pub async fn open(bucket: &str, cluster: &str) -> Result<Arc<Self>, LakeError> {
+        Self::over(store::open(bucket)?, cluster).await
+    }
+
+    /// The same over a store that is already open. Its listings must be in
+    /// order of keys, its put-if-absent atomic, its puts durable.
+    pub async fn over(store: Arc<dyn ObjectStore>, cluster: &str) -> Result<Arc<Self>, LakeError> {
+        let refused = |reason| LakeError::Address { url: store.to_string(), reason };
+        let kernel = table::kernel(Arc::clone(&store)).map_err(refused)?;
+        let tables = Table::ALL.map(|table| DeltaTable::new(table, Arc::clone(&kernel)));
+        for table in &tables {
+            table.create().await?;
+        }
+        let (cluster, cache) = (cluster.to_owned(), WalCache::new(CACHE_BYTES));
+        Ok(Arc::new(Self { store, cluster, tables: tables.into(), cache }))
+    }
+
+    /// The store itself; a folder's puts are synced.
+    pub fn store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.store)
+    }
+
+    /// The cluster's name as configured.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The log of a table.
+    pub fn table(&self, table: Table) -> &dyn TableLog {
+        // Built from `Table::ALL` in its order.
+        &self.tables[table as usize]
+    }
+
+    /// A table as it is now: every durable row once.
+    pub async fn view(&self, table: Table) -> Result<View, LakeError> {
+        view::of(self, table).await
+    }
+
+    /// Every WAL object in the bucket, by ingester and number.
+    pub async fn wal_keys(&self) -> Result<Vec<WalKey>, LakeError> {
+        self.list_wal(keys::wal_root()).await
+    }
+
+    /// One ingester's WAL objects, by number.
+    pub async fn wal_keys_of(&self, ingester: &IngesterId) -> Result<Vec<WalKey>, LakeError> {
+        self.list_wal(keys::wal_folder(ingester)).await
+    }
+
+    /// Writes a WAL object if there is none of its number; durable on return.
+    /// An error other than [`LakeError::is_already_there`] leaves open whether
+    /// it was written.
+    pub async fn put_wal(&self, key: &WalKey, bytes: Bytes) -> Result<(), LakeError> {
+        self.create(&key.path(), bytes).await
+    }
+
+    /// Reads a WAL object.
+    pub async fn read_wal(&self, key: &WalKey) -> Result<WalObject, LakeError> {
+        WalObject::parse(key.clone(), &self.get(&key.path()).await?)
+    }
+
+    /// Deletes a WAL object; that it was not there is no error.
+    pub async fn delete_wal(&self, key: &WalKey) -> Result<(), LakeError> {
+        self.cache.remove(key);
+        match self.store.delete(&key.path()).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(LakeError::store("delete", &key.path(), source)),
+        }
+    }
+
+    /// Sets a batch aside as it was sent; that it was there already is no error.
+    pub async fn quarantine(&self, key: &QuarantineKey, bytes: Bytes) -> Result<(), LakeError> {
+        match self.create(&key.path(), bytes).await {
+            Err(error) if error.is_already_there() => Ok(()),
+            done => done,
+        }
+    }
+
+    /// A component's own small state, as it was last put; `None` before that.
+    pub async fn get_state(&self, name: &str) -> Result<Option<Bytes>, LakeError> {
+        match self.get(&keys::checkpoint(name)).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps a component's own small state; the last one put stays.
+    pub async fn put_state(&self, name: &str, bytes: Bytes) -> Result<(), LakeError> {
+        let key = keys::checkpoint(name);
+        let done = self.store.put(&key, bytes.into()).await;
+        done.map(drop).map_err(|source| LakeError::store("write", &key, source))
+    }
+
+    pub(crate) async fn public_rows(&self, key: &WalKey) -> Result<Arc<view::PublicRows>, LakeError> {
+        if let Some(rows) = self.cache.get(key) {
+            return Ok(rows);
+        }
+        let object = self.read_wal(key).await?;
+        let rows = tokio::task::spawn_blocking(move || view::public_rows(&object)).await;
+        let rows = rows.map_err(|source| LakeError::Task { operation: "decode a wal object", source })??;
+        let rows = Arc::new(rows);
+        self.cache.insert(key.clone(), Arc::clone(&rows));
+        Ok(rows)
+    }
+
+    async fn list_wal(&self, folder: Path) -> Result<Vec<WalKey>, LakeError> {
+        let found: Result<Vec<_>, _> = self.store.list(Some(&folder)).try_collect().await;
+        let found = found.map_err(|source| LakeError::store("list", &folder, source))?;
+        Ok(found.iter().filter_map(|meta| WalKey::parse(&meta.location)).collect())
+    }
+
+    async fn create(&self, key: &Path, bytes: Bytes) -> Result<(), LakeError> {
+        let done = self.store.put_opts(key, bytes.into(), PutMode::Create.into()).await;
+        done.map(drop).map_err(|source| LakeError::store("write", key, source))
+    }
+
+    async fn get(&self, key: &Path) -> Result<Bytes, LakeError> {
+        let failed = |source| LakeError::store("read", key, source);
+        let found = self.store.get(key).await.map_err(failed)?;
+        found.bytes().await.map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! What can go wrong between this process and the bucket.
+
+use bailiwick_proto::Action;
+use bailiwick_proto::wire::WireError;
+
+/// A failed operation on the bucket, with the key or table that it was about.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// The bucket's address is not one that this build can open.
+    #[error("bucket {url:?} cannot be opened: {reason}; use a folder's path, file:///path or memory://")]
+    Address {
+        /// The address as configured.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store refused or failed an operation.
+    #[error("cannot {operation} {key}")]
+    Store {
+        /// The verb: `read`, `write`, `list`, `delete`.
+        operation: &'static str,
+        /// The object's key or the folder.
+        key: String,
+        /// The store's own error.
+        #[source]
+        source: object_store::Error,
+    },
+    /// A WAL object's bytes are not what was written.
+    #[error("wal object {key} is damaged: {reason}")]
+    DamagedWal {
+        /// The object's key.
+        key: String,
+        /// Which check failed.
+        reason: String,
+    },
+    /// Rows of a WAL object could not be read although their checksum holds.
+    #[error("rows of {table} in wal object {key} cannot be read")]
+    Rows {
+        /// The object's key.
+        key: String,
+        /// The table that the rows belong to.
+        table: bailiwick_proto::Table,
+        /// The reader's error.
+        #[source]
+        source: WireError,
+    },
+    /// The Delta log of a table could not be read or extended.
+    #[error("delta log of {table}: cannot {operation}")]
+    Delta {
+        /// The table.
+        table: bailiwick_proto::Table,
+        /// What was being done.
+        operation: &'static str,
+        /// The kernel's error.
+        #[source]
+        source: Box<delta_kernel::KernelError>,
+    },
+    /// The Delta log holds a file that this system did not write that way.
+    #[error("delta log of {table} names {path:?}, which is not ours: {reason}")]
+    ForeignFile {
+        /// The table.
+        table: bailiwick_proto::Table,
+        /// The path in the log.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// WAL objects kept vanishing while a view was being put together.
+    #[error("no consistent view of {table} after {attempts} attempts: flushes overtake the reader")]
+    Overtaken {
+        /// The table.
+        table: bailiwick_proto::Table,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// A background task of this process ended before its answer.
+    #[error("a task that should {operation} ended early")]
+    Task {
+        /// What it was doing.
+        operation: &'static str,
+        /// How it ended.
+        #[source]
+        source: tokio::task::JoinError,
+    },
+}
+
+// === impl LakeError ===
+
+impl LakeError {
+    pub(crate) fn store(operation: &'static str, key: &impl ToString, source: object_store::Error) -> Self {
+        Self::Store { operation, key: key.to_string(), source }
+    }
+
+    /// Whether the object asked for does not exist.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Store { source: object_store::Error::NotFound { .. }, .. })
+    }
+
+    /// Whether a put-if-absent found its key taken.
+    pub fn is_already_there(&self) -> bool {
+        matches!(self, Self::Store { source: object_store::Error::AlreadyExists { .. }, .. })
+    }
+
+    /// What the caller should do.
+    pub fn action(&self) -> Action {
+        match self {
+            Self::Address { .. } | Self::DamagedWal { .. } | Self::Rows { .. } | Self::ForeignFile { .. } => {
+                Action::Fix
+            }
+            Self::Store { .. } | Self::Delta { .. } | Self::Overtaken { .. } | Self::Task { .. } => {
+                Action::Retry
+            }
+        }
+    }
+}

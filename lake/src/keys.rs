@@ -1,0 +1,198 @@
+//! Every object key of a bucket, printed and parsed here and nowhere else.
+//!
+//! ```text
+//! wal/<ingester>/<number, 20 digits>.wal
+//! tables/<table>/_delta_log/…
+//! tables/<table>/tenant=<tenant>/date=<yyyy-mm-dd>/<name>.parquet
+//! quarantine/<collector>/<incarnation>-<seq>.<table>.ipc
+//! checkpoints/<name>
+//! ```
+//!
+//! Numbers are padded so that the order of keys is the order of numbers.
+
+use bailiwick_proto::{CollectorId, IngesterId, Table, TenantId};
+use chrono::NaiveDate;
+use object_store::path::Path;
+
+const WAL: &str = "wal";
+const TABLES: &str = "tables";
+const QUARANTINE: &str = "quarantine";
+const CHECKPOINTS: &str = "checkpoints";
+
+/// One object of a write-ahead log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WalKey {
+    /// Whose log.
+    pub ingester: IngesterId,
+    /// Its place in that log, consecutive from 1.
+    pub number: u64,
+}
+
+/// A batch that could not be read, kept as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantineKey {
+    /// Who sent it.
+    pub collector: CollectorId,
+    /// Under which numbering.
+    pub incarnation: u64,
+    /// Under which number.
+    pub seq: u64,
+    /// The table it was meant for; `None` when it named one that does not exist.
+    pub table: Option<Table>,
+}
+
+/// Where a data file lies within its table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataKey {
+    /// The table.
+    pub table: Table,
+    /// The partition's tenant.
+    pub tenant: TenantId,
+    /// The partition's day.
+    pub date: NaiveDate,
+    /// The file's name without `.parquet`: letters, digits, `.`, `_`, `-`.
+    pub name: String,
+}
+
+/// The folder that holds every ingester's log.
+pub fn wal_root() -> Path {
+    Path::from(WAL)
+}
+
+/// The folder of one ingester's log.
+pub fn wal_folder(ingester: &IngesterId) -> Path {
+    Path::from(format!("{WAL}/{ingester}"))
+}
+
+/// The root of a Delta table, without a slash at its end.
+pub fn table_root(table: Table) -> Path {
+    Path::from(format!("{TABLES}/{table}"))
+}
+
+/// Where a component keeps a small state of its own between runs.
+pub fn checkpoint(name: &str) -> Path {
+    Path::from(CHECKPOINTS).join(name)
+}
+
+// === impl WalKey ===
+
+impl WalKey {
+    /// The object's key.
+    pub fn path(&self) -> Path {
+        Path::from(format!("{WAL}/{}/{:020}.wal", self.ingester, self.number))
+    }
+
+    /// Reads a key; `None` when it is not a WAL object's.
+    pub fn parse(path: &Path) -> Option<Self> {
+        let rest = path.as_ref().strip_prefix(WAL)?.strip_prefix('/')?;
+        let (ingester, file) = rest.split_once('/')?;
+        let number = file.strip_suffix(".wal")?;
+        let padded = number.len() == 20 && number.bytes().all(|byte| byte.is_ascii_digit());
+        let number = padded.then(|| number.parse().ok()).flatten()?;
+        Some(Self { ingester: ingester.parse().ok()?, number })
+    }
+}
+
+// === impl QuarantineKey ===
+
+impl QuarantineKey {
+    /// The object's key.
+    pub fn path(&self) -> Path {
+        let Self { collector, incarnation, seq, .. } = self;
+        let table = self.table.map_or("unknown", Table::name);
+        Path::from(format!("{QUARANTINE}/{collector}/{incarnation}-{seq}.{table}.ipc"))
+    }
+
+    /// Reads a key; `None` when it is not a quarantined batch's.
+    pub fn parse(path: &Path) -> Option<Self> {
+        let rest = path.as_ref().strip_prefix(QUARANTINE)?.strip_prefix('/')?;
+        let (collector, file) = rest.split_once('/')?;
+        let (numbers, table) = file.strip_suffix(".ipc")?.split_once('.')?;
+        let (incarnation, seq) = numbers.split_once('-')?;
+        let table = if table == "unknown" { None } else { Some(table.parse().ok()?) };
+        let collector = collector.parse().ok()?;
+        Some(Self { collector, incarnation: incarnation.parse().ok()?, seq: seq.parse().ok()?, table })
+    }
+}
+
+// === impl DataKey ===
+
+impl DataKey {
+    /// The path below the table's root, as the Delta log names it.
+    pub fn relative(&self) -> String {
+        let Self { tenant, date, name, .. } = self;
+        format!("tenant={tenant}/date={date}/{name}.parquet")
+    }
+
+    /// The object's key.
+    pub fn path(&self) -> Path {
+        Path::from(format!("{TABLES}/{}/{}", self.table, self.relative()))
+    }
+
+    /// Reads a key; `None` when it is not a data file's.
+    pub fn parse(path: &Path) -> Option<Self> {
+        let rest = path.as_ref().strip_prefix(TABLES)?.strip_prefix('/')?;
+        let mut parts = rest.split('/');
+        let table = parts.next()?.parse().ok()?;
+        let tenant = parts.next()?.strip_prefix("tenant=")?.parse().ok()?;
+        let date = parts.next()?.strip_prefix("date=")?.parse().ok()?;
+        let name = parts.next()?.strip_suffix(".parquet")?.to_owned();
+        parts.next().is_none().then_some(Self { table, tenant, date, name })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn table() -> impl Strategy<Value = Table> {
+        prop::sample::select(Table::ALL.to_vec())
+    }
+
+    proptest! {
+        #[test]
+        fn a_wal_key_reads_as_it_was_printed(ingester in "[A-Za-z0-9_-][A-Za-z0-9._-]{0,30}", number: u64) {
+            let key = WalKey { ingester: ingester.parse().unwrap(), number };
+            prop_assert_eq!(WalKey::parse(&key.path()), Some(key));
+        }
+
+        #[test]
+        fn wal_keys_sort_like_their_numbers(a: u64, b: u64) {
+            let key = |number| WalKey { ingester: "i".parse().unwrap(), number }.path();
+            prop_assert_eq!(key(a).cmp(&key(b)), a.cmp(&b));
+        }
+
+        #[test]
+        fn a_quarantine_key_reads_as_it_was_printed(
+            collector in "[A-Za-z0-9_-][A-Za-z0-9._-]{0,30}", incarnation: u64, seq: u64, table in prop::option::of(table()),
+        ) {
+            let key = QuarantineKey { collector: collector.parse().unwrap(), incarnation, seq, table };
+            prop_assert_eq!(QuarantineKey::parse(&key.path()), Some(key));
+        }
+
+        #[test]
+        fn a_data_key_reads_as_it_was_printed(
+            table in table(), tenant in "[a-z0-9][a-z0-9._-]{0,20}", day in 1i32..80_000, name in "[a-z0-9-]{1,40}",
+        ) {
+            let date = NaiveDate::from_num_days_from_ce_opt(700_000 + day).unwrap();
+            let key = DataKey { table, tenant: tenant.parse().unwrap(), date, name };
+            prop_assert_eq!(DataKey::parse(&key.path()), Some(key));
+        }
+
+        #[test]
+        fn no_path_panics(text in "\\PC{0,80}") {
+            let path = Path::from(text);
+            let _ = (WalKey::parse(&path), QuarantineKey::parse(&path), DataKey::parse(&path));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_wal_object_is_passed_over() {
+        for path in
+            ["wal/i/1.wal", "wal/i/00000000000000000001.tmp", "wal/i", "tables/i/00000000000000000001.wal"]
+        {
+            assert_eq!(WalKey::parse(&Path::from(path)), None, "{path}");
+        }
+    }
+}
