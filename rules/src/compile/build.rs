@@ -1,0 +1,304 @@
+//! Conditions to trees of leaf numbers, and what stands in the way.
+
+use std::collections::HashMap;
+
+use super::leaf::{IntTest, Leaf, ListTest, Test, TextTest};
+use super::{Node, Term};
+use crate::fields::{self, Access, Lookup, Type};
+use crate::filter::{Check, Expr, FieldRef, Modifier, Op, Operand, Transformer, Value};
+use crate::loader::Source;
+
+/// Why a condition cannot be compiled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// What to underline.
+    pub(crate) word: String,
+    pub(crate) message: String,
+    /// A field that is not known or not filled, which a rule may allow for.
+    pub(crate) unknown_field: bool,
+}
+
+/// Collects distinct terms and leaves over all rules of a source.
+pub(super) struct Builder {
+    source: Source,
+    terms: Vec<Term>,
+    term_ids: HashMap<Term, usize>,
+    leaves: Vec<Leaf>,
+    leaf_ids: HashMap<String, Node>,
+}
+
+/// Everything that keeps a condition from being compiled.
+pub(crate) fn problems(source: Source, condition: &Expr) -> Vec<Problem> {
+    let mut builder = Builder::new(source);
+    let mut problems = Vec::new();
+    condition.checks(&mut |check| {
+        if let Err(problem) = builder.check(check)
+            && !problems.contains(&problem)
+        {
+            problems.push(problem);
+        }
+    });
+    problems
+}
+
+/// Whether a text is the name of a field, e.g. one that was meant to be read.
+pub(crate) fn is_field(text: &str) -> bool {
+    fields::is_known(text)
+}
+
+/// The term of an operand, or why there is none.
+pub(crate) fn term(source: Source, operand: &Operand) -> Result<Term, Problem> {
+    match operand {
+        Operand::Field(field) => access(source, field).map(Term::Field),
+        Operand::Literal(text) => Ok(Term::Literal(text.clone())),
+        Operand::Transform(Transformer::Val, inner) => term(source, inner),
+        Operand::Transform(transformer @ (Transformer::Concat | Transformer::GetOpt), _) => {
+            Err(Problem::new(transformer.as_str(), format!("{transformer}() is not supported")))
+        }
+        Operand::Transform(transformer, inner) => {
+            let inner = term(source, inner)?;
+            match inner.value_type() {
+                Type::Int | Type::Bool if *transformer != Transformer::Len => {
+                    Err(Problem::new(transformer.as_str(), format!("{transformer}() takes texts")))
+                }
+                Type::List if *transformer != Transformer::Len => {
+                    Err(Problem::new(transformer.as_str(), format!("{transformer}() takes no list")))
+                }
+                _ => Ok(Term::Transformed(*transformer, Box::new(inner))),
+            }
+        }
+        Operand::Join(separator, parts) => {
+            let parts = parts.iter().map(|part| term(source, part)).collect::<Result<_, _>>()?;
+            Ok(Term::Joined(separator.clone(), parts))
+        }
+    }
+}
+
+fn access(source: Source, field: &FieldRef) -> Result<Access, Problem> {
+    let problem = |unknown_field, message| Problem { word: field.name.clone(), message, unknown_field };
+    match fields::lookup(source, field) {
+        Lookup::Filled(access) => Ok(access),
+        Lookup::Unfilled => {
+            let message = format!("no column of {} fills the field {field}", source.table());
+            Err(problem(true, message))
+        }
+        Lookup::Unknown => Err(problem(true, format!("the source {source} has no field {:?}", field.name))),
+        Lookup::BadArgument(what) => Err(problem(false, format!("{field}: {what}"))),
+    }
+}
+
+// === impl Builder ===
+
+impl Builder {
+    pub(super) fn new(source: Source) -> Self {
+        let (terms, leaves) = (Vec::new(), Vec::new());
+        Self { source, terms, term_ids: HashMap::new(), leaves, leaf_ids: HashMap::new() }
+    }
+
+    pub(super) fn finish(self) -> (Vec<Term>, Vec<Leaf>) {
+        (self.terms, self.leaves)
+    }
+
+    /// The tree of a condition that has no problems.
+    pub(super) fn node(&mut self, expr: &Expr) -> Node {
+        match expr {
+            Expr::And(parts) => Node::And(parts.iter().map(|part| self.node(part)).collect()),
+            Expr::Or(parts) => Node::Or(parts.iter().map(|part| self.node(part)).collect()),
+            Expr::Not(part) => Node::Not(Box::new(self.node(part))),
+            // The loader lets no rule pass that has a problem or an open name.
+            Expr::Check(check) => self.check(check).unwrap_or(Node::Never),
+            Expr::Name(..) => Node::Never,
+        }
+    }
+
+    fn check(&mut self, check: &Check) -> Result<Node, Problem> {
+        let key = check.to_string();
+        if let Some(known) = self.leaf_ids.get(&key) {
+            return Ok(known.clone());
+        }
+        let node = match (&check.left, check.modifier, &check.right) {
+            (Operand::Field(field), None, Value::One(text))
+                if field.name == "evt.num" && check.op.normal() == Op::Eq && text == "0" =>
+            {
+                Node::Never
+            }
+            (_, Some(modifier), Value::Many(values)) => self.modified(check, modifier, values)?,
+            _ => self.plain(check)?,
+        };
+        self.leaf_ids.insert(key, node.clone());
+        Ok(node)
+    }
+
+    /// `oneof`: exactly one of the values compares true; `anyof`: at least
+    /// one; `allof`: all.
+    fn modified(&mut self, check: &Check, modifier: Modifier, values: &[String]) -> Result<Node, Problem> {
+        let single = |value: &String| Check {
+            left: check.left.clone(),
+            op: check.op,
+            modifier: None,
+            right: Value::One(value.clone()),
+        };
+        let nodes = values.iter().map(|value| self.check(&single(value))).collect::<Result<Vec<_>, _>>()?;
+        Ok(match modifier {
+            Modifier::AnyOf => Node::Or(nodes),
+            Modifier::AllOf if nodes.is_empty() => Node::Never,
+            Modifier::AllOf => Node::And(nodes),
+            Modifier::OneOf => {
+                let only = |chosen: usize| {
+                    let part = |(index, node): (usize, &Node)| {
+                        if index == chosen { node.clone() } else { Node::Not(Box::new(node.clone())) }
+                    };
+                    Node::And(nodes.iter().enumerate().map(part).collect())
+                };
+                Node::Or((0..nodes.len()).map(only).collect())
+            }
+        })
+    }
+
+    fn plain(&mut self, check: &Check) -> Result<Node, Problem> {
+        let left = term(self.source, &check.left)?;
+        if let Value::Of(right) = &check.right {
+            let right = term(self.source, right)?;
+            return self.between(check, left, right);
+        }
+        match left {
+            Term::Field(Access::AnyIp) => {
+                self.either(check, ["fd_lip", "fd_rip", "fd_cip", "fd_sip"].map(Access::Ip))
+            }
+            Term::Field(Access::AnyNet) => {
+                self.either(check, ["fd_lip", "fd_rip", "fd_cip", "fd_sip"].map(Access::Net))
+            }
+            Term::Field(Access::AnyPort) => {
+                self.either(check, ["fd_lport", "fd_rport", "fd_cport", "fd_sport"].map(Access::Int))
+            }
+            left => {
+                let test = test_of(check, &left)?;
+                Ok(self.leaf(left, test))
+            }
+        }
+    }
+
+    /// Either end: true if one compares true; `!=` if there is an end and
+    /// none is equal.
+    fn either(&mut self, check: &Check, ends: [Access; 4]) -> Result<Node, Problem> {
+        let mut any = |op: Op, right: &Value| -> Result<Node, Problem> {
+            let check = Check { left: check.left.clone(), op, modifier: None, right: right.clone() };
+            let leaf = |end: &Access| {
+                let left = Term::Field(end.clone());
+                let test = test_of(&check, &left)?;
+                Ok(self.leaf(left, test))
+            };
+            ends.iter().map(leaf).collect::<Result<_, _>>().map(Node::Or)
+        };
+        match check.op {
+            Op::Ne => {
+                let equal = any(Op::Eq, &check.right)?;
+                let present = any(Op::Exists, &Value::None)?;
+                Ok(Node::And(vec![present, Node::Not(Box::new(equal))]))
+            }
+            op => any(op, &check.right),
+        }
+    }
+
+    fn between(&mut self, check: &Check, left: Term, right: Term) -> Result<Node, Problem> {
+        let word = check.left.to_string();
+        let (a, b) = (left.value_type(), right.value_type());
+        let pattern = matches!(check.op, Op::Glob | Op::IGlob | Op::Regex | Op::PMatch);
+        let either_end = matches!(left, Term::Field(Access::AnyIp | Access::AnyNet | Access::AnyPort));
+        let either_end =
+            either_end || matches!(right, Term::Field(Access::AnyIp | Access::AnyNet | Access::AnyPort));
+        if pattern || either_end || a == Type::List || b == Type::List {
+            let message = format!("{} cannot compare these two fields with each other", check.op);
+            return Err(Problem::new(word, message));
+        }
+        let number = |kind| kind == Type::Int;
+        if number(a) != number(b) || (a == Type::Bool) != (b == Type::Bool) {
+            return Err(Problem::new(word, "the two sides have different types"));
+        }
+        let right = self.term_id(right);
+        Ok(self.leaf(left, Test::Between(check.op.normal(), right)))
+    }
+
+    fn leaf(&mut self, left: Term, test: Test) -> Node {
+        let term = self.term_id(left);
+        let leaf = Leaf { term, test };
+        let index = self.leaves.iter().position(|known| *known == leaf).unwrap_or_else(|| {
+            self.leaves.push(leaf);
+            self.leaves.len() - 1
+        });
+        Node::Leaf(index)
+    }
+
+    fn term_id(&mut self, term: Term) -> usize {
+        if let Some(id) = self.term_ids.get(&term) {
+            return *id;
+        }
+        self.terms.push(term.clone());
+        self.term_ids.insert(term, self.terms.len() - 1);
+        self.terms.len() - 1
+    }
+}
+
+/// The test that a comparison with literals makes on one value.
+fn test_of(check: &Check, left: &Term) -> Result<Test, Problem> {
+    if check.op == Op::Exists {
+        return Ok(Test::Exists);
+    }
+    let values: Vec<&str> = match &check.right {
+        Value::One(text) => vec![text],
+        Value::Many(texts) => texts.iter().map(String::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let word = check.left.to_string();
+    let wrong = |message: String| Problem::new(&*word, message);
+    let unsupported = |what: &str| wrong(format!("{} does not apply to {what}", check.op));
+    let op = check.op.normal();
+    match left.value_type() {
+        Type::List => match op {
+            Op::In => Ok(Test::List(ListTest::all_in(&values))),
+            Op::Intersects => Ok(Test::List(ListTest::some_in(&values))),
+            _ => Err(unsupported("a list: use in, intersects or exists")),
+        },
+        Type::Int => {
+            let numbers = values.iter().map(|text| number(text)).collect::<Option<Vec<_>>>();
+            let numbers = numbers.ok_or_else(|| wrong(format!("{} is no number", values.join(", "))))?;
+            IntTest::new(op, &numbers).map(Test::Int).ok_or_else(|| unsupported("a number"))
+        }
+        Type::Bool => {
+            let truths = values.iter().map(|text| text.parse::<bool>().ok()).collect::<Option<Vec<_>>>();
+            let truths = truths.ok_or_else(|| wrong("the field is true or false".to_owned()))?;
+            match op {
+                Op::Eq | Op::In | Op::Intersects => {
+                    Ok(Test::Bool { yes: truths.contains(&true), no: truths.contains(&false) })
+                }
+                Op::Ne => Ok(Test::Bool { yes: !truths.contains(&true), no: !truths.contains(&false) }),
+                _ => Err(unsupported("true or false")),
+            }
+        }
+        kind => {
+            let test = match kind {
+                Type::Ip => TextTest::addresses(op, &values),
+                Type::Net => TextTest::networks(op, &values),
+                _ => TextTest::new(op, &values),
+            };
+            let any_ancestor = matches!(left, Term::Field(Access::AnyAncestor(_)));
+            test.map(|test| if any_ancestor { Test::Any(test) } else { Test::Text(test) }).map_err(wrong)
+        }
+    }
+}
+
+fn number(text: &str) -> Option<i64> {
+    let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    match hex {
+        Some(digits) => i64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok().or_else(|| text.strip_prefix('+')?.parse().ok()),
+    }
+}
+
+// === impl Problem ===
+
+impl Problem {
+    fn new(word: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { word: word.into(), message: message.into(), unknown_field: false }
+    }
+}

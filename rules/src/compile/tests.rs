@@ -1,0 +1,373 @@
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int64Array, ListBuilder, StringBuilder, StringDictionaryBuilder};
+use arrow::datatypes::{DataType, Field, Schema};
+use bailiwick_proto::Table;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::filter::{self, Check, Expr, Op};
+use crate::loader::{RuleText, load};
+use crate::{Output, corpus};
+
+const PUBLIC: bool = true;
+
+/// Rows as a batch of a table, from JSON objects keyed by column.
+fn batch(table: Table, rows: &[Value], public: bool) -> RecordBatch {
+    let schema = if public { table.public_schema() } else { table.wire_schema() };
+    let schema = Arc::new(Schema::new(
+        schema
+            .fields()
+            .iter()
+            .filter(|field| !matches!(field.data_type(), DataType::Date32))
+            .cloned()
+            .collect::<Vec<_>>(),
+    ));
+    let columns = schema.fields().iter().map(|field| column(field, rows)).collect();
+    RecordBatch::try_new(schema, columns).unwrap()
+}
+
+fn column(field: &Field, rows: &[Value]) -> ArrayRef {
+    let value = |row: &Value| row.get(field.name()).filter(|value| !value.is_null()).cloned();
+    match field.data_type() {
+        DataType::Dictionary(..) => {
+            let mut builder = StringDictionaryBuilder::<Int32Type>::new();
+            rows.iter().for_each(|row| builder.append_option(value(row).as_ref().and_then(Value::as_str)));
+            Arc::new(builder.finish())
+        }
+        DataType::Utf8 => Arc::new(
+            rows.iter()
+                .map(|row| value(row).map(|v| v.as_str().unwrap().to_owned()))
+                .collect::<StringArray>(),
+        ),
+        DataType::Int64 => {
+            Arc::new(rows.iter().map(|row| value(row).map(|v| v.as_i64().unwrap())).collect::<Int64Array>())
+        }
+        DataType::Boolean => Arc::new(
+            rows.iter()
+                .map(|row| value(row).map(|v| v.as_bool().unwrap()))
+                .collect::<arrow::array::BooleanArray>(),
+        ),
+        DataType::Timestamp(..) => {
+            let times = rows.iter().map(|row| value(row).map(|v| v.as_i64().unwrap()));
+            Arc::new(times.collect::<arrow::array::TimestampMicrosecondArray>().with_timezone("UTC"))
+        }
+        DataType::List(item) if *item.data_type() == DataType::Utf8 => {
+            let mut builder = ListBuilder::new(StringBuilder::new()).with_field(item.clone());
+            for row in rows {
+                let texts = value(row).map(|v| v.as_array().unwrap().clone());
+                texts.iter().flatten().for_each(|text| builder.values().append_value(text.as_str().unwrap()));
+                builder.append(texts.is_some());
+            }
+            Arc::new(builder.finish())
+        }
+        DataType::List(item) => structs(item, rows, &value),
+        other => panic!("{other}"),
+    }
+}
+
+/// A list of structs, through the Arrow JSON reader.
+fn structs(item: &Arc<Field>, rows: &[Value], value: &dyn Fn(&Value) -> Option<Value>) -> ArrayRef {
+    let field = Field::new("c", DataType::List(item.clone()), true);
+    let schema = Arc::new(Schema::new(vec![field]));
+    let mut decoder = arrow::json::ReaderBuilder::new(schema).build_decoder().unwrap();
+    let rows: Vec<Value> = rows.iter().map(|row| json!({"c": value(row)})).collect();
+    decoder.serialize(&rows).unwrap();
+    decoder.flush().unwrap().unwrap().column(0).clone()
+}
+
+/// The rules of one text; every error is a failure.
+fn compile(source: Source, text: &str) -> Compiled {
+    let loaded = load(&[RuleText { name: "test.yaml".to_owned(), text: text.to_owned() }]);
+    let errors: Vec<_> =
+        loaded.diagnostics.iter().filter(|found| found.is_error()).map(|found| found.render()).collect();
+    assert!(errors.is_empty(), "{}", errors.join("\n"));
+    loaded.rules.compile(source)
+}
+
+fn rule(condition: &str) -> String {
+    format!("- rule: R\n  desc: d\n  condition: {}\n  output: o\n  priority: INFO\n", json!(condition))
+}
+
+/// The rows that a condition matches, over both kinds of text columns.
+fn rows_of(condition: &str, rows: &[Value]) -> Vec<usize> {
+    let compiled = compile(Source::Syscall, &rule(condition));
+    let [wire, public] = [!PUBLIC, PUBLIC].map(|public| {
+        let matches = compiled.matches(&batch(Table::Syscalls, rows, public), Matching::All);
+        matches.iter().map(|found| found.row).collect::<Vec<_>>()
+    });
+    assert_eq!(wire, public, "{condition}");
+    wire
+}
+
+#[test]
+fn a_null_makes_a_leaf_false_and_not_makes_it_true() {
+    let rows = [json!({"proc_name": "cat"}), json!({}), json!({"proc_name": ""})];
+    assert_eq!(rows_of("proc.name != cat", &rows), [2]);
+    assert_eq!(rows_of("not proc.name = cat", &rows), [1, 2]);
+    assert_eq!(rows_of("proc.name exists", &rows), [0, 2]);
+    assert_eq!(rows_of("not proc.name exists", &rows), [1]);
+}
+
+#[test]
+fn operators_on_texts() {
+    let names = ["/etc/shadow", "/etc/ssl/a.PEM", "/tmp/x y", "/var/run/docker.sock"];
+    let rows: Vec<_> = names.iter().map(|name| json!({"fd_name": name})).collect();
+    for (condition, expected) in [
+        ("fd.name in (/etc/shadow, '/tmp/x y')", vec![0, 2]),
+        ("fd.name contains ssl", vec![1]),
+        ("fd.name icontains pem", vec![1]),
+        ("fd.name startswith /etc", vec![0, 1]),
+        ("fd.name endswith sock", vec![3]),
+        ("fd.name glob /etc/*", vec![0, 1]),
+        ("fd.name iglob *.pem", vec![1]),
+        ("fd.name pmatch (/etc, /var/run)", vec![0, 1, 3]),
+        ("fd.name regex '/[a-z]+/shadow'", vec![0]),
+        ("fd.name regex etc", vec![]),
+        ("fd.name bcontains 736861", vec![0]),
+        ("basename(fd.name) = shadow", vec![0]),
+        ("toupper(fd.name) = /ETC/SHADOW", vec![0]),
+        ("len(fd.name) < 10", vec![2]),
+        ("fd.name startswith anyof (/tmp, /var)", vec![2, 3]),
+        ("fd.name contains allof (etc, ssl)", vec![1]),
+        ("fd.name contains oneof (etc, ssl)", vec![0]),
+    ] {
+        assert_eq!(rows_of(condition, &rows), expected, "{condition}");
+    }
+}
+
+#[test]
+fn addresses_ports_and_networks_look_at_either_end() {
+    let tuple = |lip: &str, lport: i64, rip: &str, rport: i64| {
+        json!({"evt_type": "connect", "fd_lip": lip, "fd_lport": lport, "fd_rip": rip, "fd_rport": rport,
+               "fd_cip": lip, "fd_cport": lport, "fd_sip": rip, "fd_sport": rport})
+    };
+    let rows = [
+        tuple("10.0.0.1", 5000, "1.2.3.4", 443),
+        tuple("::1", 6000, "::1", 22),
+        json!({"evt_type": "connect", "fd_name": "/run/x"}),
+    ];
+    for (condition, expected) in [
+        ("fd.ip = 10.0.0.1", vec![0]),
+        ("fd.ip != 10.0.0.1", vec![1]),
+        ("fd.ip in (1.2.3.4, ::1)", vec![0, 1]),
+        ("fd.net = 10.0.0.0/8", vec![0]),
+        ("fd.net != 10.0.0.0/8", vec![1]),
+        ("fd.snet in (1.0.0.0/8)", vec![0]),
+        ("fd.snet = 0.0.0.0/0", vec![0]),
+        ("fd.port = 5000", vec![0]),
+        ("fd.port != 443", vec![1]),
+        ("fd.sport >= 100", vec![0]),
+        ("fd.rip = ::1", vec![1]),
+    ] {
+        assert_eq!(rows_of(condition, &rows), expected, "{condition}");
+    }
+}
+
+#[test]
+fn lists_and_arguments() {
+    let process = |name: &str| json!({"pid": 1, "name": name, "exe": null, "exepath": null, "cmdline": null});
+    let rows = [
+        json!({"proc_name": "sh", "proc_ancestors": [process("bash"), process("sshd")],
+               "evt_arg": [{"name": "flags", "value": "O_RDONLY|O_CREAT"}], "proc_env": ["A=1", "LD_PRELOAD=/x"]}),
+        json!({"proc_name": "nginx", "proc_ancestors": []}),
+        json!({"proc_name": "x"}),
+    ];
+    for (condition, expected) in [
+        ("proc.aname[1] = bash", vec![0]),
+        ("proc.aname[2] = sshd", vec![0]),
+        ("proc.aname[0] = nginx", vec![1]),
+        ("proc.aname in (sshd)", vec![0]),
+        ("proc.aname = sh", vec![]),
+        ("evt.arg.flags contains O_CREAT", vec![0]),
+        ("evt.arg[flags] exists", vec![0]),
+        ("proc.env icontains ld_preload", vec![0]),
+        ("proc.env[LD_PRELOAD] = /x", vec![0]),
+        ("proc.name = val(proc.aname[1])", vec![]),
+        ("proc.name != val(proc.aname[1])", vec![0]),
+        ("join('-', (proc.name, proc.aname[1])) = sh-bash", vec![0]),
+    ] {
+        assert_eq!(rows_of(condition, &rows), expected, "{condition}");
+    }
+}
+
+#[test]
+fn first_takes_the_first_definition_and_all_takes_every() {
+    let text = |name: &str, condition: &str| rule(condition).replace("rule: R", &format!("rule: {name}"));
+    let rules = text("A", "evt.type = open and proc.name = cat") + &text("B", "evt.type in (open, close)");
+    let compiled = compile(Source::Syscall, &rules);
+    let rows = [
+        json!({"evt_type": "open", "proc_name": "cat"}),
+        json!({"evt_type": "close"}),
+        json!({"evt_type": "read"}),
+    ];
+    let batch = batch(Table::Syscalls, &rows, false);
+    let found =
+        |matching| compiled.matches(&batch, matching).iter().map(|m| (m.row, m.rule)).collect::<Vec<_>>();
+    assert_eq!(found(Matching::First), [(0, 0), (1, 1)]);
+    assert_eq!(found(Matching::All), [(0, 0), (0, 1), (1, 1)]);
+}
+
+#[test]
+fn an_output_prints_as_falco_does() {
+    let row =
+        json!({"time": 1_700_000_000_123_456_i64, "proc_name": "cat", "proc_pid": 7, "evt_failed": true});
+    let batch = batch(Table::Syscalls, &[json!({}), row], false);
+    let output =
+        Output::parse(Source::Syscall, "*%evt.time %proc.name. pid=%proc.pid 100%% %fd.name %evt.failed")
+            .unwrap();
+    let (text, fields) = output.render(&batch, 1);
+    assert_eq!(text, "22:13:20.123456000 cat. pid=7 100% <NA> true");
+    assert_eq!(
+        Value::Object(fields),
+        json!({"evt.time": 1_700_000_000_123_456_000_i64, "proc.name": "cat", "proc.pid": 7, "fd.name": null, "evt.failed": true})
+    );
+    assert!(Output::parse(Source::Syscall, "%proc.nme").is_err());
+    assert!(Output::parse(Source::Syscall, "100%").is_err());
+}
+
+/// The leaf evaluator that the engine is compared with: one row, no sharing,
+/// no dictionary, no event type index.
+fn holds(expr: &Expr, row: &Value) -> bool {
+    match expr {
+        Expr::And(parts) => parts.iter().all(|part| holds(part, row)),
+        Expr::Or(parts) => parts.iter().any(|part| holds(part, row)),
+        Expr::Not(part) => !holds(part, row),
+        Expr::Check(check) => check_holds(check, row),
+        Expr::Name(..) => false,
+    }
+}
+
+fn check_holds(check: &Check, row: &Value) -> bool {
+    let filter::Operand::Field(field) = &check.left else { return false };
+    let value = &row[field.name.replace('.', "_")];
+    let wanted: Vec<String> = match &check.right {
+        filter::Value::One(text) => vec![text.clone()],
+        filter::Value::Many(texts) => texts.clone(),
+        _ => vec![],
+    };
+    if let Some(number) = value.as_i64() {
+        let wanted: Vec<i64> = wanted.iter().map(|text| text.parse().unwrap()).collect();
+        return match check.op {
+            Op::Exists => true,
+            Op::Eq | Op::In => wanted.contains(&number),
+            Op::Ne => number != wanted[0],
+            Op::Gt => number > wanted[0],
+            _ => number < wanted[0],
+        };
+    }
+    let Some(text) = value.as_str() else { return false };
+    match check.op {
+        Op::Exists => true,
+        Op::Eq | Op::In => wanted.iter().any(|wanted| wanted == text),
+        Op::Ne => text != wanted[0],
+        Op::Contains => text.contains(&wanted[0]),
+        Op::StartsWith => text.starts_with(&wanted[0]),
+        _ => text.ends_with(&wanted[0]),
+    }
+}
+
+fn condition() -> impl Strategy<Value = String> {
+    let word = prop::sample::select(vec!["a", "ab", "b", "open", "close"]);
+    let text =
+        (prop::sample::select(vec!["evt.type", "proc.name", "fd.name"]), word.clone(), word, 0..7_usize)
+            .prop_map(|(field, a, b, op)| match op {
+                0 => format!("{field} exists"),
+                1 => format!("{field} in ({a}, {b})"),
+                op => format!("{field} {} {a}", ["=", "!=", "contains", "startswith", "endswith"][op - 2]),
+            });
+    let number = (prop::sample::select(vec!["=", "!=", "<", ">"]), -2..3_i64)
+        .prop_map(|(op, number)| format!("proc.pid {op} {number}"));
+    let leaf = prop_oneof![3 => text, 1 => number];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 1..4).prop_map(|parts| format!("({})", parts.join(" and "))),
+            prop::collection::vec(inner.clone(), 1..4).prop_map(|parts| format!("({})", parts.join(" or "))),
+            inner.prop_map(|part| format!("not ({part})")),
+        ]
+    })
+}
+
+fn event() -> impl Strategy<Value = Value> {
+    let word = || prop::option::of(prop::sample::select(vec!["a", "ab", "b", "open", "close", "read"]));
+    (word(), word(), word(), prop::option::of(-2..3_i64))
+        .prop_map(|(a, b, c, d)| json!({"evt_type": a, "proc_name": b, "fd_name": c, "proc_pid": d}))
+}
+
+proptest! {
+    #[test]
+    fn the_engine_agrees_with_row_wise_evaluation(
+        conditions in prop::collection::vec(condition(), 1..4),
+        rows in prop::collection::vec(event(), 1..80),
+    ) {
+        let texts = conditions.iter().enumerate().map(|(i, c)| rule(c).replace("rule: R", &format!("rule: R{i}")));
+        let compiled = compile(Source::Syscall, &texts.collect::<String>());
+        let exprs: Vec<Expr> = conditions.iter().map(|text| filter::parse(text).unwrap()).collect();
+        let mut expected = Vec::new();
+        for (row, event) in rows.iter().enumerate() {
+            expected.extend((0..exprs.len()).filter(|rule| holds(&exprs[*rule], event)).map(|rule| Match { row, rule }));
+        }
+        for public in [!PUBLIC, PUBLIC] {
+            let found = compiled.matches(&batch(Table::Syscalls, &rows, public), Matching::All);
+            prop_assert_eq!(&found, &expected);
+        }
+    }
+}
+
+/// One audit event as a row, as the collector flattens it.
+fn audit_row(event: &Value) -> Value {
+    let at = |pointer: &str| event.pointer(pointer).filter(|value| !value.is_null()).cloned();
+    let body = |key: &str| event.get(key).filter(|value| !value.is_null()).map(Value::to_string);
+    json!({
+        "time": 1, "audit_id": at("/auditID"), "stage": at("/stage"), "level": at("/level"), "verb": at("/verb"),
+        "request_uri": at("/requestURI"), "user": at("/user/username"), "user_groups": at("/user/groups"),
+        "resource": at("/objectRef/resource"), "subresource": at("/objectRef/subresource"),
+        "namespace": at("/objectRef/namespace"), "name": at("/objectRef/name"), "code": at("/responseStatus/code"),
+        "reason": at("/responseStatus/reason"), "source_ips": at("/sourceIPs"),
+        "decision": at("/annotations/authorization.k8s.io~1decision"),
+        "decision_reason": at("/annotations/authorization.k8s.io~1reason"), "annotations": body("annotations"),
+        "request_object": body("requestObject"), "response_object": body("responseObject"),
+    })
+}
+
+#[test]
+fn audit_events_raise_the_rules_that_upstream_expects() {
+    let Some(cases) = corpus::json("k8s_audit/expectations.json") else { return };
+    let (mut passed, mut wrong) = (0, Vec::new());
+    for case in cases.as_array().unwrap() {
+        let files = case["rules"].as_array().unwrap().iter().map(|file| {
+            let name = file.as_str().unwrap().to_owned();
+            RuleText { text: corpus::text(&name).unwrap(), name }
+        });
+        let loaded = load(&files.collect::<Vec<_>>());
+        let compiled = loaded.rules.compile(Source::K8sAudit);
+        let input = corpus::text(case["input"].as_str().unwrap()).unwrap();
+        let events = serde_json::Deserializer::from_str(&input).into_iter::<Value>();
+        let events = events.flat_map(|event| match event.unwrap() {
+            Value::Array(events) => events,
+            event => vec![event],
+        });
+        let rows: Vec<Value> = events.map(|event| audit_row(&event)).collect();
+        let mut counts = serde_json::Map::new();
+        for found in compiled.matches(&batch(Table::ApiAccess, &rows, false), Matching::First) {
+            let count = counts.entry(compiled.rule(found.rule).name.clone()).or_insert(json!(0));
+            *count = json!(count.as_u64().unwrap() + 1);
+        }
+        let expected = case["expect_rule_counts"].as_object().unwrap();
+        let right = if case["expect_zero"] == json!(true) {
+            counts.is_empty()
+        } else {
+            expected.iter().all(|(rule, count)| {
+                counts.iter().any(|(name, n)| name.eq_ignore_ascii_case(rule) && n == count)
+            })
+        };
+        if right {
+            passed += 1;
+        } else {
+            wrong.push(format!("{}: found {counts:?}, expected {expected:?}", case["test"]));
+        }
+    }
+    println!("k8s_audit cases: {passed} of {} pass", cases.as_array().unwrap().len());
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -1,0 +1,55 @@
+use super::*;
+use crate::corpus;
+
+#[test]
+fn the_grammar_corpus_is_accepted_and_rejected() {
+    let Some(cases) = corpus::json("grammar/cases.json") else { return };
+    let texts = |key: &str| -> Vec<String> { serde_json::from_value(cases[key].clone()).unwrap() };
+    let (accept, reject) = (texts("accept"), texts("reject"));
+    let refused: Vec<_> = accept.iter().filter(|text| parse(text).is_err()).collect();
+    let taken: Vec<_> = reject.iter().filter(|text| parse(text).is_ok()).collect();
+    println!("accepted {}/{}", accept.len() - refused.len(), accept.len());
+    println!("rejected {}/{}", reject.len() - taken.len(), reject.len());
+    assert!(refused.is_empty() && taken.is_empty(), "refused {refused:#?}\ntaken {taken:#?}");
+}
+
+#[test]
+fn canonical_text_is_read_as_the_same_condition() {
+    let Some(cases) = corpus::json("grammar/cases.json") else { return };
+    let accept: Vec<String> = serde_json::from_value(cases["accept"].clone()).unwrap();
+    for text in accept {
+        let first = parse(&text).unwrap().to_string();
+        let again =
+            parse(&first).unwrap_or_else(|error| panic!("{text:?} as {first:?}: {error}")).to_string();
+        // Two negations in a row are read as none.
+        let expected = if first.contains("not not") { first.replace("not not ", "") } else { first };
+        assert_eq!(expected, again, "{text:?}");
+    }
+}
+
+#[test]
+fn an_error_says_where() {
+    let at = |text: &str| parse(text).unwrap_err().at;
+    assert_eq!(at("evt.type = open an proc.name = cat"), 16);
+    assert_eq!(at("proc.name in (a,)"), 16);
+    assert_eq!(at("(a or b"), 7);
+    assert_eq!(at("proc.aname[] = a"), 11);
+}
+
+#[test]
+fn deep_nesting_is_refused_and_does_not_overflow() {
+    let deep = |levels: usize| format!("{}a{}", "(".repeat(levels), ")".repeat(levels));
+    assert!(parse(&deep(MAX_DEPTH)).is_ok());
+    assert!(parse(&deep(1_000_000)).unwrap_err().message.contains("levels"));
+    assert!(parse(&"not ".repeat(1_000_000)).is_err());
+    assert!(parse(&"tolower(".repeat(1_000_000)).is_err());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "[a-c.\\[\\]()'\"\\\\ =<>!,]{0,40}|\\PC{0,40}") {
+        if let Ok(expr) = parse(&text) {
+            proptest::prop_assert!(parse(&expr.to_string()).is_ok());
+        }
+    }
+}

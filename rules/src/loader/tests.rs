@@ -1,0 +1,164 @@
+use super::*;
+use crate::corpus;
+use crate::diagnostic::Severity;
+
+fn load_text(text: &str) -> Loaded {
+    load(&[RuleText { name: "rules.yaml".to_owned(), text: text.to_owned() }])
+}
+
+fn has_errors(loaded: &Loaded) -> bool {
+    loaded.diagnostics.iter().any(Diagnostic::is_error)
+}
+
+/// Falco's tests put this before texts that only hold the rule's exceptions.
+const EXCEPTION_HEAD: &str = "- rule: test_rule\n  desc: d\n  condition: evt.type = open\n  \
+    output: command=%proc.cmdline\n  priority: INFO\n";
+
+/// The canonical text in a case is written as C string literals.
+fn unescaped(literal: &str) -> String {
+    let pieces =
+        literal.split('"').enumerate().fold((String::new(), false, String::new()), |state, (_, piece)| {
+            let (mut out, inside, pending) = state;
+            let whole = pending + piece;
+            if inside && whole.ends_with('\\') {
+                return (out, inside, whole[..whole.len() - 1].to_owned() + "\"");
+            }
+            if inside {
+                out += &whole;
+            }
+            (out, !inside, String::new())
+        });
+    pieces.0
+}
+
+#[test]
+fn the_loader_corpus_loads_fails_and_compiles_as_it_should() {
+    let Some(cases) = corpus::json("loader/cases.json") else { return };
+    let (mut asserted, mut compiled, mut wrong) = (0, 0, Vec::new());
+    for case in cases.as_array().unwrap() {
+        let texts = case["yaml"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned());
+        let texts: Vec<String> = texts
+            .map(|text| {
+                if text.trim_start_matches('\n').starts_with("  exceptions") {
+                    EXCEPTION_HEAD.to_owned() + text.trim_start_matches('\n')
+                } else {
+                    text
+                }
+            })
+            .collect();
+        let name = case["test"].as_str().unwrap();
+        let (loads, fails) = (case["load_true"].as_u64().unwrap(), case["load_false"].as_u64().unwrap());
+        let Some(text) = texts.first().filter(|_| loads + fails == 1) else { continue };
+        asserted += 1;
+        let loaded = load_text(text);
+        if has_errors(&loaded) != (fails == 1) {
+            let found: Vec<_> = loaded.diagnostics.iter().map(Diagnostic::render).collect();
+            wrong.push(format!("{name}: loads {} {found:#?}", !has_errors(&loaded)));
+        }
+        for pair in case["compiled"].as_array().unwrap() {
+            compiled += 1;
+            let (rule, expected) = (pair[0].as_str().unwrap(), unescaped(pair[1].as_str().unwrap()));
+            let found = loaded.rules.get(rule).map(|rule| rule.condition.to_string()).unwrap_or_default();
+            if found != expected {
+                wrong.push(format!("{name}: compiled {found:?}, expected {expected:?}"));
+            }
+        }
+    }
+    println!(
+        "loader cases: {asserted} of {} assert, {compiled} compiled texts",
+        cases.as_array().unwrap().len()
+    );
+    assert!(wrong.is_empty(), "{} wrong: {wrong:#?}", wrong.len());
+}
+
+#[test]
+fn official_files_load_but_for_fields_that_no_column_fills() {
+    for name in ["falco_rules.yaml", "falco-incubating_rules.yaml", "k8s_audit_rules.yaml"] {
+        let Some(text) = corpus::text(&format!("rules_official/{name}")) else { return };
+        let loaded = load_text(&text);
+        let errors: Vec<_> = loaded.diagnostics.iter().filter(|found| found.is_error()).collect();
+        println!("{name}: {} rules load, {} are refused", loaded.rules.rules.len(), errors.len());
+        for error in &errors {
+            println!("  {}: {}", error.item, error.message);
+            assert_eq!(error.code, Code::CompileCondition, "{}", error.render());
+            assert!(error.message.starts_with("no column of"), "{}", error.render());
+        }
+    }
+}
+
+#[test]
+fn an_error_is_underlined_where_it_stands() {
+    let text = "- macro: shells\n  condition: proc.name in (bash, sh)\n\n- rule: R\n  desc: d\n  condition: >\n    \
+        evt.type = execve and\n      shells and not prc.name = x and\n    unknown_macro\n  output: o\n  priority: INFO\n\n\
+        - rule: S\n  desc: d\n  condition: evt.type = open an proc.name = cat\n  output: \"x %fd.nme\"\n  priority: INFO\n\n\
+        - rule: T\n  desc: d\n  condition: evt.type = connect and fd.sip.name = a.example\n  output: o\n  priority: INFO\n\n\
+        - rule: U\n  desc: d\n  condition: evt.type = open\n  output: x %fd.nme\n  priority: URGENT\n\n\
+        - rule: Good\n  desc: d\n  condition: evt.type = execve and shells\n  output: x %proc.name\n  priority: INFO\n";
+    let loaded = load_text(text);
+    assert_eq!(loaded.rules.rules.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["Good"]);
+    let rendered: Vec<_> = loaded.diagnostics.iter().map(Diagnostic::render).collect();
+    insta::assert_snapshot!(rendered.join("\n\n"));
+}
+
+#[test]
+fn macros_that_refer_to_themselves_are_refused() {
+    let loaded = load_text(
+        "- macro: a\n  condition: proc.name = x\n- macro: b\n  condition: a and proc.name = y\n\
+         - macro: a\n  condition: b or proc.name = z\n",
+    );
+    assert!(
+        loaded.diagnostics.iter().any(|found| found.message.contains("itself")),
+        "{:?}",
+        loaded.diagnostics
+    );
+}
+
+#[test]
+fn macros_lists_and_yaml_that_grow_without_end_are_refused() {
+    let mut macros = "- macro: m0\n  condition: proc.name = x\n".to_owned();
+    let mut lists = "- list: l0\n  items: [a, b]\n".to_owned();
+    for level in 1..40 {
+        let below = format!("m{}", level - 1);
+        macros += &format!("- macro: m{level}\n  condition: {}\n", [below.as_str(); 10].join(" and "));
+        lists +=
+            &format!("- list: l{level}\n  items: [{}]\n", vec![format!("l{}", level - 1); 10].join(", "));
+    }
+    assert!(has_errors(&load_text(&macros)));
+    assert!(has_errors(&load_text(&lists)));
+    let mut bomb = "a0: &a0 x\n".to_owned();
+    for level in 1..40 {
+        bomb += &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(", "));
+    }
+    assert_eq!(load_text(&bomb).diagnostics[0].code, Code::YamlParse);
+    assert_eq!(load_text(&"[".repeat(100_000)).diagnostics[0].code, Code::YamlParse);
+}
+
+#[test]
+fn a_priority_is_read_in_any_case_and_by_its_beginning() {
+    for (text, priority) in
+        [("INFO", Priority::Informational), ("warning", Priority::Warning), ("crit", Priority::Critical)]
+    {
+        assert_eq!(text.parse(), Ok(priority));
+    }
+    assert!("".parse::<Priority>().is_err() && "URGENT".parse::<Priority>().is_err());
+}
+
+#[test]
+fn an_override_keeps_what_it_does_not_name() {
+    let loaded = load_text(
+        "- rule: R\n  desc: d\n  condition: evt.type = open\n  output: a\n  priority: INFO\n  tags: [x]\n\
+         - rule: R\n  condition: and proc.name = cat\n  priority: ERROR\n  tags: [y]\n  \
+         override: {condition: append, priority: replace, tags: append}\n",
+    );
+    let rule = loaded.rules.get("R").unwrap();
+    assert_eq!(rule.condition.to_string(), "(evt.type = open and proc.name = cat)");
+    assert_eq!((rule.priority, rule.tags.len(), rule.output.as_str()), (Priority::Error, 2, "a"));
+    assert!(loaded.diagnostics.iter().all(|found| found.severity == Severity::Warning));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "(- (rule|macro|list|condition|items|output|exceptions|override): ?[a-z\\[\\]{},:'\"|> ]{0,20}\n?  ){0,8}") {
+        let _ = load_text(&text);
+    }
+}
