@@ -115,6 +115,16 @@ impl RuleSet {
         Compiled { source, rules, terms, leaves, classes }
     }
 
+    /// How many rules there are, the disabled ones too.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there is no rule.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// The rule of this name.
     pub fn get(&self, name: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.name == name)

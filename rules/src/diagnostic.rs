@@ -112,8 +112,9 @@ impl Diagnostic {
 }
 
 impl fmt::Display for Diagnostic {
+    /// As [`Diagnostic::render`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}: {}", self.file, self.line, self.column, self.code, self.message)
+        f.write_str(&self.render())
     }
 }
 

@@ -378,6 +378,10 @@ fn quoted(text: &str) -> String {
             '"' => "\\\"",
             ' ' => " ",
             '\'' => "'",
+            '(' => "(",
+            ')' => ")",
+            ',' => ",",
+            '=' => "=",
             _ => {
                 out.push(c);
                 continue;
@@ -386,7 +390,7 @@ fn quoted(text: &str) -> String {
         needs_quotes = true;
         out.push_str(escape);
     }
-    if needs_quotes { format!("\"{out}\"") } else { out }
+    if needs_quotes || out.is_empty() { format!("\"{out}\"") } else { out }
 }
 
 #[cfg(test)]

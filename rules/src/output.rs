@@ -57,6 +57,11 @@ impl Output {
         Ok(Self { parts })
     }
 
+    /// A text without fields.
+    pub fn literal(text: &str) -> Self {
+        Self { parts: vec![Part::Text(text.to_owned())] }
+    }
+
     /// The fields in it that no column fills.
     pub fn unfilled(&self) -> Vec<&str> {
         let unfilled = |part: &'_ Part| matches!(part, Part::Field { term: None, .. });

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, ListBuilder, StringBuilder, StringDictionaryBuilder};
+use arrow::array::{ArrayRef, Int64Array, ListBuilder, StringBuilder, StringDictionaryBuilder};
 use arrow::datatypes::{DataType, Field, Schema};
 use bailiwick_proto::Table;
 use proptest::prelude::*;

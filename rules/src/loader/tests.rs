@@ -162,3 +162,17 @@ proptest::proptest! {
         let _ = load_text(&text);
     }
 }
+
+#[test]
+fn our_own_rules_load_without_a_word() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rules/bailiwick_rules.yaml");
+    let loaded = load_text(&std::fs::read_to_string(path).unwrap());
+    let found: Vec<_> = loaded.diagnostics.iter().map(Diagnostic::render).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    assert!(loaded.rules.len() >= 14);
+    for rule in &loaded.rules.rules {
+        assert!(rule.desc.len() > 80 && rule.tags.iter().any(|tag| tag.starts_with('T')), "{}", rule.name);
+        let output = crate::Output::parse(rule.source, &rule.output).unwrap();
+        assert_eq!(output.unfilled(), Vec::<&str>::new(), "{}", rule.name);
+    }
+}
