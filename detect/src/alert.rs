@@ -1,0 +1,188 @@
+//! One finding: its identity, its text, its row.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, ListBuilder, RecordBatch, StringArray, StringBuilder, StringDictionaryBuilder,
+    TimestampMicrosecondArray, new_null_array,
+};
+use arrow::datatypes::{DataType, Field, Int32Type};
+use arrow::error::ArrowError;
+use bailiwick_proto::Table;
+use bailiwick_rules::Priority;
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+/// A finding of a rule or of a scheduled detection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alert {
+    /// The time of the event found, or of the newest in the window.
+    pub time: DateTime<Utc>,
+    /// The same finding has the same id, however and whenever it was made.
+    pub alert_id: String,
+    /// The tenant of the event found.
+    pub owner: String,
+    /// The rule's name.
+    pub rule: String,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// `syscall`, `k8s_audit` or `sql`.
+    pub source: &'static str,
+    /// The rule's tags.
+    pub tags: Vec<String>,
+    /// The finding as one line, without time and priority.
+    pub output: String,
+    /// The fields of the output.
+    pub output_fields: Map<String, Value>,
+    /// Where the event happened, if on one node.
+    pub node: Option<String>,
+    /// The cluster.
+    pub cluster: String,
+    /// The file that the rule came from.
+    pub rule_source: String,
+    /// `live` or `scheduled`.
+    pub mode: &'static str,
+    /// The process run that it is about.
+    pub exec_id: Option<String>,
+    /// The container that it is about.
+    pub container_id: Option<String>,
+    /// The API request that it is about.
+    pub audit_id: Option<String>,
+}
+
+/// The id of a rule's finding about an event: parts of other lengths never
+/// make the same text.
+pub(crate) fn alert_id<T: AsRef<str>>(rule: &str, event_key: &[T]) -> String {
+    let mut hash = Sha256::new();
+    for part in std::iter::once(rule).chain(event_key.iter().map(AsRef::as_ref)) {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let mut id = hex::encode(hash.finalize());
+    id.truncate(32);
+    id
+}
+
+// === impl Alert ===
+
+impl Alert {
+    /// The alert as Falco writes it to files and posts it.
+    pub fn falco_json(&self) -> Value {
+        let clock = self.time.format("%H:%M:%S%.9f");
+        json!({
+            "hostname": self.node.as_deref().unwrap_or(&self.cluster),
+            "output": format!("{clock}: {} {}", self.priority, self.output),
+            "output_fields": self.output_fields,
+            "priority": self.priority.as_str(),
+            "rule": self.rule,
+            "source": self.source,
+            "tags": self.tags,
+            "time": self.time.to_rfc3339_opts(SecondsFormat::Nanos, true),
+        })
+    }
+
+    /// Alerts as rows of the table `alerts`, wire schema.
+    pub fn batch(alerts: &[Arc<Self>]) -> Result<RecordBatch, ArrowError> {
+        let schema = Table::Alerts.wire_schema();
+        let columns = schema.fields().iter().map(|field| column(field, alerts)).collect();
+        RecordBatch::try_new(schema.clone(), columns)
+    }
+
+    fn text(&self, column: &str) -> Option<String> {
+        let text = |text: &str| Some(text.to_owned());
+        match column {
+            "node" => self.node.clone(),
+            "cluster" => text(&self.cluster),
+            "alert_id" => text(&self.alert_id),
+            "owner" => text(&self.owner),
+            "rule" => text(&self.rule),
+            "priority" => text(self.priority.as_str()),
+            "source" => text(self.source),
+            "output" => text(&self.output),
+            "output_fields" => Some(Value::Object(self.output_fields.clone()).to_string()),
+            "rule_source" => text(&self.rule_source),
+            "mode" => text(self.mode),
+            "exec_id" => self.exec_id.clone(),
+            "container_id" => self.container_id.clone(),
+            "audit_id" => self.audit_id.clone(),
+            _ => None,
+        }
+    }
+}
+
+fn column(field: &Field, alerts: &[Arc<Alert>]) -> ArrayRef {
+    match field.data_type() {
+        DataType::Dictionary(..) => {
+            let mut builder = StringDictionaryBuilder::<Int32Type>::new();
+            alerts.iter().for_each(|alert| builder.append_option(alert.text(field.name())));
+            Arc::new(builder.finish())
+        }
+        DataType::Utf8 => {
+            Arc::new(alerts.iter().map(|alert| alert.text(field.name())).collect::<StringArray>())
+        }
+        DataType::Timestamp(..) => {
+            let times = alerts.iter().map(|alert| Some(alert.time.timestamp_micros()));
+            Arc::new(times.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+        }
+        DataType::List(item) => {
+            let mut builder = ListBuilder::new(StringBuilder::new()).with_field(Arc::clone(item));
+            for alert in alerts {
+                alert.tags.iter().for_each(|tag| builder.values().append_value(tag));
+                builder.append(true);
+            }
+            Arc::new(builder.finish())
+        }
+        other => new_null_array(other, alerts.len()),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn sample() -> Alert {
+        let Value::Object(output_fields) = json!({"proc.name": "cat", "fd.name": null}) else {
+            unreachable!()
+        };
+        Alert {
+            time: DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap(),
+            alert_id: alert_id("R", &["a"]),
+            owner: "team-a".into(),
+            rule: "R".into(),
+            priority: Priority::Warning,
+            source: "syscall",
+            tags: vec!["T1".into()],
+            output: "seen (cat <NA>)".into(),
+            output_fields,
+            node: Some("n1".into()),
+            cluster: "c".into(),
+            rule_source: "rules.yaml".into(),
+            mode: "live",
+            exec_id: None,
+            container_id: Some("host".into()),
+            audit_id: None,
+        }
+    }
+
+    #[test]
+    fn an_alert_is_written_as_falco_writes_it() {
+        insta::assert_snapshot!(sample().falco_json());
+    }
+
+    #[test]
+    fn rows_fill_every_column_of_the_table() {
+        let batch = Alert::batch(&[Arc::new(sample())]).unwrap();
+        assert_eq!(batch.schema(), Table::Alerts.wire_schema());
+        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+            let may_be_null = matches!(field.name().as_str(), "exec_id" | "audit_id");
+            assert_eq!(column.null_count() > 0, may_be_null, "{}", field.name());
+        }
+    }
+
+    #[test]
+    fn ids_differ_where_parts_meet_elsewhere() {
+        assert_ne!(alert_id("R", &["ab", "c"]), alert_id("R", &["a", "bc"]));
+        assert_eq!(alert_id("R", &["a"]).len(), 32);
+    }
+}

@@ -1,0 +1,187 @@
+//! The rules that run now, and how a changed file replaces them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arrow::array::RecordBatch;
+use bailiwick_rules::{Compiled, Diagnostic, Match, Matching, Output, Rule, RuleText, Source, load};
+
+use crate::DetectError;
+use crate::config::Config;
+
+/// The rules that run when no file is configured.
+pub const BUILT_IN_RULES: &str = include_str!("../../deploy/rules/bailiwick_rules.yaml");
+/// How alerts and diagnostics call them.
+pub const BUILT_IN_NAME: &str = "built-in";
+
+/// Rules ready to run, with their outputs parsed.
+#[derive(Debug)]
+pub(crate) struct Rulebook {
+    sources: Vec<(Compiled, Vec<Output>)>,
+    /// What the files said, errors first.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// The rulebook in use; readers take it once a batch.
+#[derive(Debug, Clone)]
+pub(crate) struct Current {
+    book: Arc<RwLock<Arc<Rulebook>>>,
+}
+
+// === impl Rulebook ===
+
+impl Rulebook {
+    /// Reads the configured files, or the built-in rules.
+    pub(crate) fn read(config: &Config) -> Result<Self, DetectError> {
+        Self::of(&texts(&config.rules_files)?, config)
+    }
+
+    pub(crate) fn of(texts: &[RuleText], config: &Config) -> Result<Self, DetectError> {
+        let mut loaded = load(texts);
+        loaded.rules.rules.retain(|rule| rule.priority <= config.minimum_priority);
+        loaded.diagnostics.sort_by_key(|found| !found.is_error());
+        if let Some(first) =
+            loaded.diagnostics.first().filter(|first| first.is_error() && loaded.rules.is_empty())
+        {
+            let files = texts.iter().map(|text| text.name.clone()).collect::<Vec<_>>().join(", ");
+            return Err(DetectError::NoRules { files, first: first.to_string() });
+        }
+        let sources = [Source::Syscall, Source::K8sAudit].map(|source| {
+            let compiled = loaded.rules.compile(source);
+            let outputs = (0..compiled.len()).map(|rule| output(compiled.rule(rule))).collect();
+            (compiled, outputs)
+        });
+        Ok(Self { sources: sources.into(), diagnostics: loaded.diagnostics })
+    }
+
+    pub(crate) fn rules(&self) -> usize {
+        self.sources.iter().map(|(compiled, _)| compiled.len()).sum()
+    }
+
+    /// The matches of a source's rules in a batch.
+    pub(crate) fn matches(&self, source: Source, batch: &RecordBatch, matching: Matching) -> Vec<Match> {
+        let of_source = self.sources.iter().find(|(compiled, _)| compiled.source() == source);
+        of_source.map(|(compiled, _)| compiled.matches(batch, matching)).unwrap_or_default()
+    }
+
+    /// The rule and output of a match.
+    pub(crate) fn rule(&self, source: Source, index: usize) -> Option<(&Rule, &Output)> {
+        let (compiled, outputs) = self.sources.iter().find(|(compiled, _)| compiled.source() == source)?;
+        Some((compiled.rule(index), outputs.get(index)?))
+    }
+}
+
+/// The loader has parsed it once already, so it parses.
+fn output(rule: &Rule) -> Output {
+    Output::parse(rule.source, &rule.output).unwrap_or_else(|_| Output::literal(&rule.output))
+}
+
+fn texts(files: &[PathBuf]) -> Result<Vec<RuleText>, DetectError> {
+    if files.is_empty() {
+        return Ok(vec![RuleText { name: BUILT_IN_NAME.to_owned(), text: BUILT_IN_RULES.to_owned() }]);
+    }
+    files.iter().map(|path| Ok(RuleText { name: path.display().to_string(), text: read(path)? })).collect()
+}
+
+pub(crate) fn read(path: &Path) -> Result<String, DetectError> {
+    fs::read_to_string(path).map_err(|source| DetectError::ReadFile { path: path.to_owned(), source })
+}
+
+// === impl Current ===
+
+impl Current {
+    pub(crate) fn new(book: Rulebook) -> Self {
+        Self { book: Arc::new(RwLock::new(Arc::new(book))) }
+    }
+
+    pub(crate) fn get(&self) -> Arc<Rulebook> {
+        Arc::clone(&self.book.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set(&self, book: Rulebook) {
+        *self.book.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
+    }
+}
+
+/// Reads files again when one has changed; any error leaves what runs in place.
+pub(crate) struct Watch {
+    config: Config,
+    texts: Vec<RuleText>,
+}
+
+/// What looking at the files led to.
+pub(crate) enum Reload {
+    /// Nothing has changed.
+    Same,
+    /// These rules now.
+    New(Rulebook),
+    /// The files are worse than before: the old rules go on.
+    Refused(String),
+}
+
+// === impl Watch ===
+
+impl Watch {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { config: config.clone(), texts: texts(&config.rules_files).unwrap_or_default() }
+    }
+
+    pub(crate) fn look(&mut self) -> Reload {
+        if self.config.rules_files.is_empty() {
+            return Reload::Same;
+        }
+        let texts = match texts(&self.config.rules_files) {
+            Ok(texts) => texts,
+            Err(error) => return Reload::Refused(error.to_string()),
+        };
+        let same = |(new, old): (&RuleText, &RuleText)| new.text == old.text;
+        if texts.len() == self.texts.len() && texts.iter().zip(&self.texts).all(same) {
+            return Reload::Same;
+        }
+        let book = Rulebook::of(&texts, &self.config);
+        self.texts = texts;
+        match book {
+            // At the start a bad item is left out; while rules run, a file with
+            // an error most likely was saved half-way.
+            Ok(book) => match book.diagnostics.first().filter(|first| first.is_error()) {
+                Some(first) => Reload::Refused(first.to_string()),
+                None => Reload::New(book),
+            },
+            Err(error) => Reload::Refused(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: &str = "- rule: R\n  desc: d\n  condition: evt.type = open\n  output: o\n  priority: INFO\n";
+
+    #[test]
+    fn the_built_in_rules_load_without_a_word() {
+        let book = Rulebook::read(&Config::default()).unwrap();
+        assert!(book.rules() >= 14 && book.diagnostics.is_empty());
+    }
+
+    #[test]
+    fn a_bad_file_leaves_the_old_rules_running() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rules.yaml");
+        fs::write(&file, RULE).unwrap();
+        let config = Config { rules_files: vec![file.clone()], ..Config::default() };
+        let current = Current::new(Rulebook::read(&config).unwrap());
+        let mut watch = Watch::new(&config);
+        assert!(matches!(watch.look(), Reload::Same));
+        fs::write(&file, format!("{RULE}- rule: S\n  condition: evt.type == == x\n")).unwrap();
+        assert!(matches!(watch.look(), Reload::Refused(message) if message.contains("rules.yaml:6")));
+        assert_eq!(current.get().rules(), 1);
+        fs::remove_file(&file).unwrap();
+        assert!(matches!(watch.look(), Reload::Refused(_)));
+        fs::write(&file, format!("{RULE}{}", RULE.replace("rule: R", "rule: S"))).unwrap();
+        let Reload::New(book) = watch.look() else { panic!("not reloaded") };
+        current.set(book);
+        assert_eq!(current.get().rules(), 2);
+    }
+}

@@ -1,0 +1,74 @@
+use super::*;
+use crate::alert::tests::sample;
+use bailiwick_proto::ship::{MemoryOutbox, Outbox};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn metrics() -> Metrics {
+    Metrics::register(&mut prometheus_client::registry::Registry::default())
+}
+
+fn failures(metrics: &Metrics, sink: &'static str, reason: &'static str) -> u64 {
+    metrics.sink_failures.get_or_create(&crate::metrics::SinkLabel { sink, reason }).get()
+}
+
+/// A webhook that accepts connections and never answers must hold up neither
+/// the file nor the table, and what its queue cannot hold is counted.
+#[tokio::test]
+async fn a_sink_that_hangs_holds_up_no_other() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("alerts.json");
+    let config =
+        Config { alert_file: Some(path.clone()), webhook_url: Some(url), sink_queue: 3, ..Config::default() };
+    let (out, mut outbox) = MemoryOutbox::new(1, 1 << 20);
+    let printed = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&printed);
+    let on_alert: OnAlert = Arc::new(move |_: &Alert| {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let metrics = metrics();
+    let (sinks, tasks) = Sinks::open(&config, on_alert, out, &metrics).unwrap();
+    for _ in 0..10 {
+        assert!(sinks.raise(&[Arc::new(sample())], &CancellationToken::new()).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(printed.load(Ordering::Relaxed), 10);
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 10);
+    assert_eq!(outbox.span().next_seq, 10);
+    assert!(outbox.next(9).await.unwrap().is_some());
+    // One is being posted, three wait, the rest is counted.
+    assert_eq!(failures(&metrics, "webhook", "queue_full"), 6);
+    tasks.iter().for_each(JoinHandle::abort);
+}
+
+/// A server that fails twice gets the alert at the third try, as Falco's JSON.
+#[tokio::test]
+async fn a_post_is_tried_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (out, _outbox) = MemoryOutbox::new(1, 1 << 20);
+    let config = Config { webhook_url: Some(url), ..Config::default() };
+    let metrics = metrics();
+    let (sinks, tasks) = Sinks::open(&config, Arc::new(|_: &Alert| {}), out, &metrics).unwrap();
+    sinks.raise(&[Arc::new(sample())], &CancellationToken::new()).await;
+    drop(sinks);
+    let mut body = String::new();
+    for status in ["500 Oh", "503 No", "200 OK"] {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut bytes = vec![0; 16_384];
+        let mut read = 0;
+        while !String::from_utf8_lossy(&bytes[..read]).ends_with('}') {
+            read += stream.read(&mut bytes[read..]).await.unwrap();
+        }
+        body = String::from_utf8_lossy(&bytes[..read]).into_owned();
+        let reply = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        stream.write_all(reply.as_bytes()).await.unwrap();
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert!(body.starts_with("POST /hook") && body.ends_with(&sample().falco_json().to_string()), "{body}");
+    assert_eq!(failures(&metrics, "webhook", "failed"), 0);
+}
