@@ -64,12 +64,13 @@ impl Output {
 
     /// The fields in it that no column fills.
     pub fn unfilled(&self) -> Vec<&str> {
-        let unfilled = |part: &'_ Part| matches!(part, Part::Field { term: None, .. });
-        let name = |part| match part {
-            &Part::Field { ref written, .. } => Some(written.as_str()),
-            Part::Text(_) => None,
-        };
-        self.parts.iter().filter(|part| unfilled(part)).filter_map(name).collect()
+        let mut names = Vec::new();
+        for part in &self.parts {
+            if let Part::Field { written, term: None } = part {
+                names.push(written.as_str());
+            }
+        }
+        names
     }
 
     /// The text for people and the fields by name, of one row of a batch.

@@ -163,13 +163,13 @@ impl Builder {
         }
         match left {
             Term::Field(Access::AnyIp) => {
-                self.either(check, ["fd_lip", "fd_rip", "fd_cip", "fd_sip"].map(Access::Ip))
+                self.either(check, &["fd_lip", "fd_rip", "fd_cip", "fd_sip"].map(Access::Ip))
             }
             Term::Field(Access::AnyNet) => {
-                self.either(check, ["fd_lip", "fd_rip", "fd_cip", "fd_sip"].map(Access::Net))
+                self.either(check, &["fd_lip", "fd_rip", "fd_cip", "fd_sip"].map(Access::Net))
             }
             Term::Field(Access::AnyPort) => {
-                self.either(check, ["fd_lport", "fd_rport", "fd_cport", "fd_sport"].map(Access::Int))
+                self.either(check, &["fd_lport", "fd_rport", "fd_cport", "fd_sport"].map(Access::Int))
             }
             left => {
                 let test = test_of(check, &left)?;
@@ -180,7 +180,7 @@ impl Builder {
 
     /// Either end: true if one compares true; `!=` if there is an end and
     /// none is equal.
-    fn either(&mut self, check: &Check, ends: [Access; 4]) -> Result<Node, Problem> {
+    fn either(&mut self, check: &Check, ends: &[Access; 4]) -> Result<Node, Problem> {
         let mut any = |op: Op, right: &Value| -> Result<Node, Problem> {
             let check = Check { left: check.left.clone(), op, modifier: None, right: right.clone() };
             let leaf = |end: &Access| {

@@ -170,14 +170,8 @@ impl<'a> Expander<'a> {
         let condition = self.resolve(&expr, info, report)?;
         let Some(output) = self.output(info, source, report)? else { return Ok(None) };
         check_warnings(&condition, info, report);
-        for problem in compile::problems(source, &condition) {
-            let at = locate_word(&info.condition, &problem.word, &info.place, report);
-            let length = problem.word.chars().count().max(1);
-            if problem.unknown_field && info.skip_if_unknown {
-                report.add_at(&info.place, Code::UnknownFilter, problem.message, at, length);
-                return Ok(None);
-            }
-            return Err(Refused { code: Code::CompileCondition, message: problem.message, at, length });
+        if !self.compiles(&condition, info, source, report) {
+            return Ok(None);
         }
         if source == Source::Syscall && info.warn_evttypes && evttype::types(&condition).is_unbounded() {
             let message = "the rule looks at events of every type, name some with evt.type";
@@ -194,6 +188,19 @@ impl<'a> Expander<'a> {
             enabled: info.enabled,
             file: report.file_name(&info.place),
         }))
+    }
+
+    /// Reports everything that keeps the condition from being compiled.
+    fn compiles(&self, condition: &Expr, info: &RuleInfo, source: Source, report: &mut Report) -> bool {
+        let problems = compile::problems(source, condition);
+        for problem in &problems {
+            let allowed = problem.unknown_field && info.skip_if_unknown;
+            let code = if allowed { Code::UnknownFilter } else { Code::CompileCondition };
+            let at = locate_word(&info.condition, &problem.word, &info.place, report);
+            let length = problem.word.chars().count().max(1);
+            report.add_at(&info.place, code, problem.message.clone(), at, length);
+        }
+        problems.is_empty()
     }
 
     fn resolve(&mut self, expr: &Expr, info: &RuleInfo, report: &Report) -> Result<Expr, Refused> {

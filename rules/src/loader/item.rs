@@ -96,7 +96,11 @@ fn list(
     let items = texts(items)?;
     let append = appends(node, "items", place, report)?;
     let list = List { name, items, order: Order::default(), place: place.clone() };
-    if append { into.append_list(list) } else { Ok(into.define_list(list)) }
+    if append {
+        return into.append_list(list);
+    }
+    into.define_list(list);
+    Ok(())
 }
 
 fn macro_item(
@@ -116,7 +120,11 @@ fn macro_item(
     let condition = text(node, "condition")?;
     let append = appends(node, "condition", place, report)?;
     let item = Macro { name, condition, order: Order::default(), place: place.clone() };
-    if append { into.append_macro(&item) } else { Ok(into.define_macro(item)) }
+    if append {
+        return into.append_macro(&item);
+    }
+    into.define_macro(item);
+    Ok(())
 }
 
 /// Whether a list or macro appends, by the old key or by override.
