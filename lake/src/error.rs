@@ -101,6 +101,11 @@ impl LakeError {
         matches!(self, Self::Store { source: object_store::Error::AlreadyExists { .. }, .. })
     }
 
+    /// Whether an object was found and is not what was written.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::DamagedWal { .. } | Self::Rows { .. })
+    }
+
     /// What the caller should do.
     pub fn action(&self) -> Action {
         match self {

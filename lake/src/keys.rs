@@ -4,6 +4,7 @@
 //! wal/<ingester>/<number, 20 digits>.wal
 //! tables/<table>/_delta_log/…
 //! tables/<table>/tenant=<tenant>/date=<yyyy-mm-dd>/<name>.parquet
+//! damaged/<ingester>/<number, 20 digits>.wal
 //! quarantine/<collector>/<incarnation>-<seq>.<table>.ipc
 //! checkpoints/<name>
 //! ```
@@ -16,6 +17,7 @@ use object_store::path::Path;
 
 const WAL: &str = "wal";
 const TABLES: &str = "tables";
+const DAMAGED: &str = "damaged";
 const QUARANTINE: &str = "quarantine";
 const CHECKPOINTS: &str = "checkpoints";
 
@@ -80,6 +82,11 @@ impl WalKey {
     /// The object's key.
     pub fn path(&self) -> Path {
         Path::from(format!("{WAL}/{}/{:020}.wal", self.ingester, self.number))
+    }
+
+    /// Where the object goes when its bytes are not what was written.
+    pub fn aside(&self) -> Path {
+        Path::from(format!("{DAMAGED}/{}/{:020}.wal", self.ingester, self.number))
     }
 
     /// Reads a key; `None` when it is not a WAL object's.

@@ -58,6 +58,11 @@ pub fn txn_app(ingester: &IngesterId) -> String {
     format!("bailiwick/{ingester}")
 }
 
+/// A name that nobody else has: for a data file, or for a process among its like.
+pub fn fresh_name() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
 // === impl Lake ===
 
 impl Lake {
@@ -138,6 +143,14 @@ impl Lake {
             Err(error) if error.is_already_there() => Ok(()),
             done => done,
         }
+    }
+
+    /// Copies a WAL object that cannot be read to where nobody looks for it;
+    /// returns its new key. Deleting it is the caller's next step.
+    pub async fn set_wal_aside(&self, key: &WalKey) -> Result<Path, LakeError> {
+        let (from, to) = (key.path(), key.aside());
+        let copied = self.store.copy(&from, &to).await;
+        copied.map_err(|source| LakeError::store("copy", &from, source)).map(|()| to)
     }
 
     /// A component's own small state, as it was last put; `None` before that.

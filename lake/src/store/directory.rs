@@ -168,8 +168,10 @@ fn write_file(target: &FilePath, payload: &PutPayload, create: bool) -> io::Resu
         // Left behind it would only take space: listings pass such names over.
         let _ = fs::remove_file(&staged);
     }
-    result?;
-    File::open(parent)?.sync_all()
+    // Also where the name was taken: by a try of ours, perhaps, whose folder
+    // was not synced, and whoever is told so builds on its being there.
+    let synced = File::open(parent)?.sync_all();
+    result.and(synced)
 }
 
 fn stage(staged: &FilePath, payload: &PutPayload) -> io::Result<()> {
