@@ -1,0 +1,71 @@
+//! Rings and counters: how a record leaves the kernel, and how its loss is counted.
+
+#![allow(unsafe_code)]
+
+use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{PerCpuArray, RingBuf};
+use bailiwick_collector_ebpf::{class, slot};
+use core::ffi::c_void;
+
+const AVAILABLE_DATA: u64 = 0;
+const NO_WAKEUP: u64 = 1;
+const FORCE_WAKEUP: u64 = 2;
+
+/// A waiting reader is woken when a ring fills to this many bytes; else its
+/// timer finds what there is. A wake-up costs more than a record.
+const WAKE_AT_BYTES: u64 = 1 << 20;
+/// Width of the window in which it is woken, so that a reader that is behind
+/// anyway is not woken by every record.
+const WAKE_WINDOW_BYTES: u64 = 1 << 12;
+
+// The loader sets the sizes; these are what an unaware loader would get.
+#[map]
+static PROCESS_RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+#[map]
+static NETWORK_RING: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+#[map]
+static FILE_RING: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(class::COUNT * slot::COUNT, 0);
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn count(class: u32, slot: u32) {
+    if let Some(cell) = COUNTERS.get_ptr_mut(class * slot::COUNT + slot) {
+        // Safety: the map's own cell of this CPU.
+        unsafe { *cell += 1 }
+    }
+}
+
+/// Writes a record of the process lane. Its reader is woken at once, since what
+/// it reads about a short process from /proc is soon gone.
+#[inline(always)]
+pub(crate) unsafe fn process(class: u32, record: *mut c_void, size: u32) {
+    unsafe { write(&PROCESS_RING, class, record, size, 0) }
+}
+
+/// Writes a record of the network lane.
+#[inline(always)]
+pub(crate) unsafe fn network(class: u32, record: *mut c_void, size: u32) {
+    unsafe { write(&NETWORK_RING, class, record, size, wakeup(&NETWORK_RING)) }
+}
+
+/// Writes a record of the file lane.
+#[inline(always)]
+pub(crate) unsafe fn file(class: u32, record: *mut c_void, size: u32) {
+    unsafe { write(&FILE_RING, class, record, size, wakeup(&FILE_RING)) }
+}
+
+#[inline(always)]
+unsafe fn wakeup(ring: &RingBuf) -> u64 {
+    let waiting = unsafe { bpf_ringbuf_query(ring as *const _ as *mut c_void, AVAILABLE_DATA) };
+    if waiting.wrapping_sub(WAKE_AT_BYTES) < WAKE_WINDOW_BYTES { FORCE_WAKEUP } else { NO_WAKEUP }
+}
+
+#[inline(always)]
+unsafe fn write(ring: &RingBuf, class: u32, record: *mut c_void, size: u32, flags: u64) {
+    let written = unsafe { bpf_ringbuf_output(ring as *const _ as *mut c_void, record, size as u64, flags) };
+    count(class, slot::ATTEMPTED);
+    count(class, if written == 0 { slot::EMITTED } else { slot::RING_FULL });
+}
