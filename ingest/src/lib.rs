@@ -79,7 +79,7 @@ impl Ingest {
         let metrics = Metrics::register(metrics);
         let ingester: IngesterId = config.ingester_id.parse()?;
         let token = Token::read(config.token_file.as_deref())?;
-        let mapping = SharedMapping::open(config.tenants_file.as_deref())?;
+        let mapping = SharedMapping::open(config.tenants_file.as_deref(), &metrics)?;
         let listeners = Listeners::bind(&config, &token).await?;
         // Wrong certificates should end the start, not the first connection.
         listeners.server()?;

@@ -58,6 +58,8 @@ pub struct Metrics {
     pub pending_bytes: Gauge,
     /// Times that a changed tenant mapping could not be used.
     pub mapping_failures: Counter,
+    /// Entries of the tenant mapping in use.
+    pub mapped_tenants: Gauge,
     /// Ship streams open now.
     pub streams: Gauge,
     /// Followers of Tail that were too slow and must go to the bucket.
@@ -90,6 +92,7 @@ impl Metrics {
             flush_lag: Gauge::default(),
             pending_bytes: Gauge::default(),
             mapping_failures: Counter::default(),
+            mapped_tenants: Gauge::default(),
             streams: Gauge::default(),
             tails_cut_off: Counter::default(),
             damaged_wal: Counter::default(),
@@ -126,6 +129,7 @@ impl Metrics {
         );
         to.register_with_unit("pending", "durable, not committed", Unit::Bytes, self.pending_bytes.clone());
         to.register("mapping_failures", "changed tenant mappings not usable", self.mapping_failures.clone());
+        to.register("mapped_tenants", "entries of the tenant mapping in use", self.mapped_tenants.clone());
         to.register("streams", "ship streams open", self.streams.clone());
         to.register("tails_cut_off", "followers too far behind", self.tails_cut_off.clone());
         to.register("damaged_wal_objects", "wal objects set aside", self.damaged_wal.clone());

@@ -133,7 +133,10 @@ impl Writer {
             match verdict {
                 Verdict::Next => self.metrics.acked_batches.inc(),
                 Verdict::Duplicate => self.metrics.duplicate_batches.inc(),
-                Verdict::Gap { .. } => 0,
+                Verdict::Gap { .. } => {
+                    self.metrics.reject("gap");
+                    0
+                }
             };
             // The stream may be gone; its sender will ask again.
             let _ = reply.send(verdict);

@@ -1,1 +1,13 @@
-//! tests
+//! Ingest as it runs: real gRPC on loopback, a real lake, a store that can be
+//! made to fail. Rows are numbers, so that "each once" can be counted.
+
+mod access;
+mod bad_input;
+mod delivery;
+mod failing_store;
+mod rig;
+mod rows;
+mod simulation;
+mod store;
+mod tail;
+mod takeover;

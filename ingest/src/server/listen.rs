@@ -115,6 +115,11 @@ impl LocalDoor {
         self.endpoint.clone()
     }
 
+    #[cfg(test)]
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        self.folder.clone()
+    }
+
     fn tcp(addr: SocketAddr) -> Result<Self, IngestError> {
         let endpoint = Endpoint::from_shared(format!("http://{addr}"))?;
         Ok(Self { endpoint, socket: None, folder: None })

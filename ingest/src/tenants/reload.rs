@@ -15,17 +15,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default)]
 pub struct SharedMapping {
     current: Arc<RwLock<Arc<Mapping>>>,
+    /// The file as it was at the start.
+    opened: Option<Arc<str>>,
 }
 
 // === impl SharedMapping ===
 
 impl SharedMapping {
     /// Reads `file`; without one, nobody claims anything.
-    pub fn open(file: Option<&Path>) -> Result<Self, MappingError> {
-        let shared = Self::default();
+    pub fn open(file: Option<&Path>, metrics: &Metrics) -> Result<Self, MappingError> {
+        let mut shared = Self::default();
         if let Some(file) = file {
-            let name = file.display().to_string();
-            shared.replace(Mapping::parse(&name, &read(file)?)?);
+            let text = read(file)?;
+            shared.replace(Mapping::parse(&file.display().to_string(), &text)?, metrics);
+            shared.opened = Some(text.into());
         }
         Ok(shared)
     }
@@ -39,17 +42,18 @@ impl SharedMapping {
     /// mapping as it is, and is named once.
     pub async fn follow(self, file: PathBuf, metrics: Metrics, stop: CancellationToken) {
         let name = file.display().to_string();
-        let mut seen = read(&file).ok();
+        let mut seen = self.opened.as_deref().map(|text| Ok(text.to_owned()));
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
             let text = read(&file);
-            if text.as_ref().ok() == seen.as_ref() {
+            let looked = text.as_ref().map_err(ToString::to_string).cloned();
+            if seen.as_ref() == Some(&looked) {
                 continue;
             }
-            seen = text.as_ref().ok().cloned();
+            seen = Some(looked);
             match text.and_then(|text| Mapping::parse(&name, &text)) {
                 Ok(mapping) => {
                     tracing::info!(file = name, tenants = mapping.entries.len(), "tenant mapping read anew");
-                    self.replace(mapping);
+                    self.replace(mapping, &metrics);
                 }
                 Err(error) => {
                     metrics.mapping_failures.inc();
@@ -59,7 +63,8 @@ impl SharedMapping {
         }
     }
 
-    fn replace(&self, mapping: Mapping) {
+    fn replace(&self, mapping: Mapping, metrics: &Metrics) {
+        metrics.mapped_tenants.set(mapping.entries.len() as i64);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(mapping);
     }
 }
