@@ -1,0 +1,83 @@
+//! SQL functions that PostgreSQL clients and Grafana's macros expect of a server.
+//!
+//! ```text
+//!   time_bucket('5 minutes', time)      Grafana with the TimescaleDB switch      time_bucket
+//!   version(), current_setting('…')     constants of this server                 server
+//!   has_table_privilege(…, 'SELECT')    reading yes, everything else no          privilege
+//!   pg_table_is_visible(…), …           one answer for every row                 fixed
+//!   obj_description(oid, 'pg_class')    what the tables' own page says           describe
+//! ```
+//!
+//! They add to what DataFusion and `datafusion-pg-catalog` bring, and take the
+//! place of the latter's where its answer would be untrue here. None of them
+//! reads a row, a file or the clock.
+
+mod describe;
+mod fixed;
+mod privilege;
+mod server;
+mod time_bucket;
+
+use std::sync::LazyLock;
+
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
+use datafusion::prelude::SessionContext;
+use datafusion_pg_catalog::pg_catalog as upstream;
+
+use datafusion::common::ScalarValue;
+
+pub(crate) use server::{setting, settings};
+
+/// Built once: a session takes them up by cloning an `Arc`.
+static FUNCTIONS: LazyLock<Vec<ScalarUDF>> = LazyLock::new(|| {
+    let mut functions = upstream_functions();
+    functions.extend(fixed::functions());
+    functions.extend(privilege::functions());
+    functions.extend(server::functions());
+    functions.extend(describe::functions());
+    functions.push(time_bucket::function());
+    functions
+});
+
+/// Adds the functions to a session.
+pub(crate) fn register(session: &SessionContext) {
+    for function in FUNCTIONS.iter() {
+        session.register_udf(function.clone());
+    }
+}
+
+/// Functions that say who is asking.
+pub(crate) fn of_principal(name: &str) -> [ScalarUDF; 3] {
+    ["current_user", "session_user", "user"].map(|function| fixed::Fixed::function(function, 0, ScalarValue::from(name)))
+}
+
+/// Those of `datafusion-pg-catalog` whose answers hold here.
+fn upstream_functions() -> Vec<ScalarUDF> {
+    vec![
+        upstream::create_current_schema_udf(),
+        upstream::create_current_schemas_udf(),
+        upstream::format_type::create_format_type_udf(),
+        upstream::pg_get_expr_udf::create_pg_get_expr_udf(),
+        upstream::create_pg_get_partkeydef_udf(),
+        upstream::create_pg_get_statisticsobjdef_columns_udf(),
+        upstream::create_pg_encoding_to_char_udf(),
+        upstream::create_pg_get_constraintdef(),
+        upstream::create_pg_get_partition_ancestors_udf(),
+        upstream::quote_ident_udf::create_quote_ident_udf(),
+        upstream::quote_ident_udf::create_parse_ident_udf(),
+        upstream::array_bounds_udf::create_array_upper_udf(),
+        upstream::array_bounds_udf::create_array_lower_udf(),
+    ]
+}
+
+/// The arguments' number of rows: one if they are all constants.
+fn rows(arguments: &[ColumnarValue]) -> usize {
+    let array = |argument: &ColumnarValue| match argument {
+        ColumnarValue::Array(array) => Some(array.len()),
+        ColumnarValue::Scalar(_) => None,
+    };
+    arguments.iter().find_map(array).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! The tables of `pg_catalog` that speak of what is in this database.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_pg::datatypes::into_pg_type;
+use bailiwick_proto::{Column, Kind, Table};
+use datafusion::catalog::TableProvider;
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result};
+use pgwire::api::Type;
+
+use super::sheet::{self, Row, number, text};
+use super::{DATABASE, Shared, Upstream, oid_of, upstream_schema};
+use crate::functions;
+
+/// Ids as PostgreSQL has them: `public`, `pg_catalog`, the first superuser, the
+/// heap access method, the default tablespace and collation, and `pg_class` itself.
+const PUBLIC_OID: i32 = 2200;
+const PG_CATALOG_OID: i32 = 11;
+const OWNER_OID: i32 = 10;
+const HEAP_OID: i32 = 2;
+const TABLESPACE_OID: i32 = 1663;
+const COLLATION_OID: i32 = 100;
+const PG_CLASS_OID: i32 = 1259;
+
+/// Ids that PostgreSQL gives out itself.
+const INFORMATION_SCHEMA_OID: i32 = 13_000;
+const DATABASE_OID: i32 = 16_384;
+const PRINCIPAL_OID: i32 = 16_390;
+
+/// UTF-8, in PostgreSQL's numbering of encodings.
+const UTF8: i32 = 6;
+
+/// Every table that takes the place of one of upstream's.
+pub(super) fn tables(upstream: &Upstream) -> Result<BTreeMap<&'static str, Arc<dyn TableProvider>>> {
+    let sheets: [(&'static str, Vec<Row<'_>>); 7] = [
+        ("pg_class", Table::ALL.into_iter().map(class).collect()),
+        ("pg_attribute", attributes()?),
+        ("pg_namespace", namespaces()),
+        ("pg_database", vec![database()]),
+        ("pg_tables", Table::ALL.into_iter().map(listed).collect()),
+        ("pg_description", descriptions()),
+        ("pg_settings", settings()),
+    ];
+    let table = |(name, rows): (&'static str, Vec<Row<'_>>)| {
+        Ok((name, sheet::table(upstream_schema(upstream, name)?, &rows)?))
+    };
+    sheets.into_iter().map(table).collect()
+}
+
+/// `pg_roles`: the owner of the tables, who cannot log in, and whoever asks.
+pub(super) fn roles(shared: &Shared, principal: &str) -> Result<Arc<dyn TableProvider>> {
+    let role = |name: &str, oid: i32, logs_in: bool| {
+        let flag = |value: bool| ScalarValue::from(value);
+        vec![
+            ("rolname", text(name)),
+            ("oid", number(oid)),
+            ("rolinherit", flag(true)),
+            ("rolsuper", flag(false)),
+            ("rolcreaterole", flag(false)),
+            ("rolcreatedb", flag(false)),
+            ("rolcanlogin", flag(logs_in)),
+            ("rolreplication", flag(false)),
+            ("rolbypassrls", flag(false)),
+            ("rolconnlimit", number(-1)),
+        ]
+    };
+    let rows = [role(DATABASE, OWNER_OID, false), role(principal, PRINCIPAL_OID, true)];
+    sheet::table(upstream_schema(&shared.upstream, "pg_roles")?, &rows)
+}
+
+fn class(table: Table) -> Row<'static> {
+    let columns = i32::try_from(table.columns().count()).unwrap_or(i32::MAX);
+    vec![
+        ("oid", number(oid_of(table))),
+        ("relname", text(table.name())),
+        ("relnamespace", number(PUBLIC_OID)),
+        ("reloftype", number(0)),
+        ("relowner", number(OWNER_OID)),
+        ("relam", number(HEAP_OID)),
+        ("relfilenode", number(oid_of(table))),
+        // Never counted, as PostgreSQL says it.
+        ("reltuples", ScalarValue::from(-1.0)),
+        ("relpersistence", text("p")),
+        ("relkind", text("r")),
+        ("relnatts", number(columns)),
+        ("relispopulated", ScalarValue::from(true)),
+        ("relreplident", text("n")),
+    ]
+}
+
+fn attributes() -> Result<Vec<Row<'static>>> {
+    let rows = Table::ALL.into_iter().flat_map(|table| {
+        table.columns().zip(1..).map(move |(column, place)| attribute(table, column, place))
+    });
+    rows.collect()
+}
+
+fn attribute(table: Table, column: &'static Column, place: i32) -> Result<Row<'static>> {
+    let kind = into_pg_type(&column.kind.public_type()).map_err(|e| DataFusionError::External(e.to_string().into()))?;
+    let oid = i32::try_from(kind.oid()).unwrap_or_default();
+    let (length, alignment, storage) = match kind {
+        Type::BOOL => (1, "c", "p"),
+        Type::DATE => (4, "i", "p"),
+        Type::INT8 | Type::FLOAT8 | Type::TIMESTAMPTZ => (8, "d", "p"),
+        _ => (-1, "i", "x"),
+    };
+    let collation = if matches!(kind, Type::TEXT | Type::TEXT_ARRAY) { COLLATION_OID } else { 0 };
+    Ok(vec![
+        ("attrelid", number(oid_of(table))),
+        ("attname", text(column.name)),
+        ("atttypid", number(oid)),
+        ("attstattarget", number(-1)),
+        ("attlen", number(length)),
+        ("attnum", number(place)),
+        ("attndims", number(i32::from(matches!(column.kind, Kind::TextList | Kind::PairList | Kind::ProcessList)))),
+        ("attcacheoff", number(-1)),
+        ("atttypmod", number(-1)),
+        ("attbyval", ScalarValue::from(length > 0)),
+        ("attalign", text(alignment)),
+        ("attstorage", text(storage)),
+        ("attcompression", text("")),
+        ("attidentity", text("")),
+        ("attgenerated", text("")),
+        ("attislocal", ScalarValue::from(true)),
+        ("attcollation", number(collation)),
+    ])
+}
+
+fn namespaces() -> Vec<Row<'static>> {
+    let named = [
+        ("public", PUBLIC_OID),
+        ("pg_catalog", PG_CATALOG_OID),
+        ("information_schema", INFORMATION_SCHEMA_OID),
+    ];
+    let row = |(name, oid)| vec![("oid", number(oid)), ("nspname", text(name)), ("nspowner", number(OWNER_OID))];
+    named.into_iter().map(row).collect()
+}
+
+fn database() -> Row<'static> {
+    vec![
+        ("oid", number(DATABASE_OID)),
+        ("datname", text(DATABASE)),
+        ("datdba", number(OWNER_OID)),
+        ("encoding", number(UTF8)),
+        ("datlocprovider", text("c")),
+        ("datcollate", text("C")),
+        ("datctype", text("C.UTF-8")),
+        ("datallowconn", ScalarValue::from(true)),
+        ("datconnlimit", number(-1)),
+        ("dattablespace", number(TABLESPACE_OID)),
+    ]
+}
+
+fn listed(table: Table) -> Row<'static> {
+    vec![("schemaname", text("public")), ("tablename", text(table.name())), ("tableowner", text(DATABASE))]
+}
+
+fn descriptions() -> Vec<Row<'static>> {
+    let row = |table: Table, place: i32, doc: &str| {
+        vec![
+            ("objoid", number(oid_of(table))),
+            ("classoid", number(PG_CLASS_OID)),
+            ("objsubid", number(place)),
+            ("description", text(doc)),
+        ]
+    };
+    let rows = Table::ALL.into_iter().flat_map(|table| {
+        let columns = table.columns().zip(1..).map(move |(column, place)| row(table, place, column.doc));
+        std::iter::once(row(table, 0, table.doc())).chain(columns)
+    });
+    rows.collect()
+}
+
+fn settings() -> Vec<Row<'static>> {
+    functions::settings().map(|(name, value)| vec![("name", text(name)), ("setting", text(value))]).collect()
+}
