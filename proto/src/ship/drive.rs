@@ -1,13 +1,15 @@
 //! One task that keeps an outbox and a Ship stream in step.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
 use super::{Numbered, Outbox, OutboxError};
 use crate::v1::ship_client::ShipClient;
@@ -29,8 +31,13 @@ pub struct Delivery {
     pub node: String,
     /// The cluster's name, for the receiver's log.
     pub cluster: String,
+    bearer: Option<Bearer>,
     progress: Arc<Progress>,
 }
+
+/// Asked for the token at every connection, so that it may be rotated.
+#[derive(Clone)]
+struct Bearer(Arc<dyn Fn() -> std::io::Result<String> + Send + Sync>);
 
 #[derive(Debug, Default)]
 struct Progress {
@@ -70,7 +77,13 @@ impl Delivery {
     /// A delivery that has not begun.
     pub fn new(collector_id: CollectorId, node: impl Into<String>, cluster: impl Into<String>) -> Self {
         let progress = Arc::default();
-        Self { collector_id, node: node.into(), cluster: cluster.into(), progress }
+        Self { collector_id, node: node.into(), cluster: cluster.into(), bearer: None, progress }
+    }
+
+    /// Presents what `token` answers as `authorization: Bearer`. It is asked
+    /// anew for every connection, and must answer without waiting.
+    pub fn with_bearer(self, token: impl Fn() -> std::io::Result<String> + Send + Sync + 'static) -> Self {
+        Self { bearer: Some(Bearer(Arc::new(token))), ..self }
     }
 
     /// Whether a stream is established now.
@@ -91,6 +104,25 @@ impl Delivery {
     /// Streams that were lost since the start.
     pub fn reconnects_total(&self) -> u64 {
         self.progress.reconnects.load(Ordering::Relaxed)
+    }
+}
+
+// === impl Bearer ===
+
+impl Bearer {
+    fn header(&self) -> Result<MetadataValue<Ascii>, Status> {
+        let token = (self.0)().map_err(|error| Status::unauthenticated(format!("ship token: {error}")))?;
+        let header = format!("Bearer {}", token.trim()).parse::<MetadataValue<Ascii>>();
+        // The error would show the token.
+        let mut header = header.map_err(|_| Status::unauthenticated("ship token is not ASCII text"))?;
+        header.set_sensitive(true);
+        Ok(header)
+    }
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bearer(..)")
     }
 }
 
@@ -137,7 +169,13 @@ async fn one_stream(
         return Ok(End::Lost(Status::unavailable("stream closed before hello")));
     }
     let mut client = ShipClient::new(channel).max_encoding_message_size(MAX_BATCH_BYTES + 4096);
-    let mut replies = match client.ship(ReceiverStream::new(requests)).await {
+    let mut request = Request::new(ReceiverStream::new(requests));
+    match delivery.bearer.as_ref().map(Bearer::header) {
+        Some(Ok(header)) => drop(request.metadata_mut().insert("authorization", header)),
+        Some(Err(status)) => return Ok(End::Lost(status)),
+        None => {}
+    }
+    let mut replies = match client.ship(request).await {
         Ok(replies) => replies.into_inner(),
         Err(status) => return Ok(End::Lost(status)),
     };

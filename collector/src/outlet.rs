@@ -1,0 +1,289 @@
+//! The one way into the spool: encodes, orders by importance, counts what is lost.
+//!
+//! ```text
+//!   sources ── send(table, lane, rows) ──▶ Outlet ──▶ spool ══ Ship ══▶ ingest
+//!          └── lost(lane, class, …) ────▶ ledger ─ every second ─▶ rows of `losses`
+//! ```
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{Array, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
+use bailiwick_proto::{Table, wire};
+use bytes::Bytes;
+use chrono::Utc;
+
+use crate::columns::Columns;
+use crate::metrics::{LossLabels, Metrics, RowsLabels};
+use crate::spool::{Pushed, SpoolSender};
+
+/// How important a batch is when the spool fills, the most important first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lane {
+    /// What was not captured.
+    Losses,
+    /// API requests. A sender waits for room rather than lose one.
+    Audit,
+    /// Resource use.
+    Usage,
+    /// Program starts, process creations and ends.
+    Process,
+    /// Connections.
+    Network,
+    /// Files opened.
+    File,
+}
+
+/// Takes batches from every source. Clones share one spool and one ledger.
+#[derive(Clone)]
+pub(crate) struct Outlet {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node: String,
+    cluster: String,
+    spool: SpoolSender,
+    ledger: Mutex<Ledger>,
+    metrics: Metrics,
+}
+
+/// What was lost since the last rows of `losses` were kept.
+struct Ledger {
+    since_us: i64,
+    counts: HashMap<Loss, u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Loss {
+    lane: &'static str,
+    class: &'static str,
+    reason: &'static str,
+    detail: String,
+}
+
+/// Distinct losses told apart in one interval; beyond it details are left out.
+const MAX_LOSSES: usize = 1024;
+
+// === impl Lane ===
+
+impl Lane {
+    /// The name in the tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Losses => "ship",
+            Self::Audit => "audit",
+            Self::Usage => "usage",
+            Self::Process => "process",
+            Self::Network => "network",
+            Self::File => "file",
+        }
+    }
+
+    /// The share of the spool, in percent, up to which this lane is taken.
+    pub(crate) fn spool_percent(self) -> u64 {
+        match self {
+            Self::Losses => 100,
+            Self::Audit | Self::Usage => 96,
+            Self::Process => 90,
+            Self::Network => 80,
+            Self::File => 70,
+        }
+    }
+
+    /// Whether a sender waits while the spool is full, since its source can.
+    pub(crate) fn waits(self) -> bool {
+        self == Self::Audit
+    }
+}
+
+// === impl Outlet ===
+
+impl Outlet {
+    pub(crate) fn new(node: String, cluster: String, spool: SpoolSender, metrics: Metrics) -> Self {
+        let ledger = Mutex::new(Ledger { since_us: now_us(), counts: HashMap::new() });
+        Self { inner: Arc::new(Inner { node, cluster, spool, ledger, metrics }) }
+    }
+
+    /// Encodes and spools one batch of `table`'s wire schema. Waits while the
+    /// spool's writer is behind. Rows that a full spool does not take are
+    /// counted in `losses`, except those of a lane that waits for room.
+    pub(crate) async fn send(&self, table: Table, lane: Lane, rows: RecordBatch) {
+        let mut waiting = vec![rows];
+        while let Some(rows) = waiting.pop() {
+            if rows.num_rows() == 0 {
+                continue;
+            }
+            match fitting(&rows) {
+                Ok(Some(bytes)) => self.push(table, lane, &rows, bytes).await,
+                Ok(None) if rows.num_rows() > 1 => match halves(&rows) {
+                    Ok((first, second)) => waiting.extend([second, first]),
+                    Err(error) => self.refuse(table, lane, &rows, "not_encodable", &error.to_string()),
+                },
+                Ok(None) => self.refuse(table, lane, &rows, "too_large", ""),
+                Err(error) => self.refuse(table, lane, &rows, "not_encodable", &error.to_string()),
+            }
+        }
+    }
+
+    /// Counts what was not captured or not kept: exact rows of `losses` follow.
+    pub(crate) fn lost(
+        &self,
+        lane: &'static str,
+        class: &'static str,
+        reason: &'static str,
+        count: u64,
+        detail: &str,
+    ) {
+        if count == 0 {
+            return;
+        }
+        self.inner.metrics.lost.get_or_create(&LossLabels { lane, class, reason }).inc_by(count);
+        let detail = detail.chars().take(500).collect();
+        self.ledger(|ledger| ledger.add(Loss { lane, class, reason, detail }, count));
+    }
+
+    /// Sends what was lost since the last time. What the spool does not take is
+    /// told next time.
+    pub(crate) async fn flush_losses(&self) {
+        let now = now_us();
+        let (since_us, counts) = self.ledger(|ledger| {
+            if ledger.counts.is_empty() {
+                ledger.since_us = now;
+            }
+            (ledger.since_us, std::mem::take(&mut ledger.counts))
+        });
+        if counts.is_empty() {
+            return;
+        }
+        let kept = match self.loss_rows(now, since_us, &counts) {
+            Ok(bytes) => self.inner.spool.push(Table::Losses, Lane::Losses, bytes).await,
+            Err(error) => {
+                tracing::error!(%error, "losses cannot be encoded");
+                Pushed::Full
+            }
+        };
+        self.ledger(|ledger| match kept {
+            Pushed::Kept => ledger.since_us = now,
+            Pushed::Full => counts.into_iter().for_each(|(loss, count)| ledger.add(loss, count)),
+        });
+    }
+
+    /// The node's name.
+    pub(crate) fn node(&self) -> &str {
+        &self.inner.node
+    }
+
+    /// The cluster's name.
+    pub(crate) fn cluster(&self) -> &str {
+        &self.inner.cluster
+    }
+
+    async fn push(&self, table: Table, lane: Lane, rows: &RecordBatch, bytes: Bytes) {
+        match self.inner.spool.push(table, lane, bytes).await {
+            Pushed::Kept => {
+                let labels = RowsLabels { table: table.name(), lane: lane.name() };
+                self.inner.metrics.rows.get_or_create(&labels).inc_by(rows.num_rows() as u64);
+            }
+            Pushed::Full => self.refuse(table, lane, rows, "spool_full", ""),
+        }
+    }
+
+    fn refuse(&self, table: Table, lane: Lane, rows: &RecordBatch, reason: &'static str, detail: &str) {
+        for (class, count) in classes(table, rows) {
+            self.lost(lane.name(), class, reason, count, detail);
+        }
+    }
+
+    fn loss_rows(&self, now: i64, since_us: i64, counts: &HashMap<Loss, u64>) -> Result<Bytes, wire::WireError> {
+        let mut columns = Columns::new(Table::Losses);
+        for (loss, count) in counts {
+            columns.time("time", Some(now));
+            columns.text("node", Some(self.node()));
+            columns.text("cluster", Some(self.cluster()));
+            columns.time("interval_start", Some(since_us));
+            columns.text("lane", Some(loss.lane));
+            columns.text("class", Some(loss.class));
+            columns.text("reason", Some(loss.reason));
+            columns.int("count", Some(i64::try_from(*count).unwrap_or(i64::MAX)));
+            columns.text("detail", Some(loss.detail.as_str()));
+            columns.end_row();
+        }
+        Ok(wire::encode(&columns.finish()?)?.into())
+    }
+
+    fn ledger<T>(&self, work: impl FnOnce(&mut Ledger) -> T) -> T {
+        work(&mut self.inner.ledger.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    fn add(&mut self, mut loss: Loss, count: u64) {
+        if self.counts.len() >= MAX_LOSSES && !self.counts.contains_key(&loss) {
+            loss.detail.clear();
+        }
+        *self.counts.entry(loss).or_default() += count;
+    }
+}
+
+fn now_us() -> i64 {
+    Utc::now().timestamp_micros()
+}
+
+/// The batch as bytes, or `None` if it is more than a receiver takes at once.
+fn fitting(rows: &RecordBatch) -> Result<Option<Bytes>, wire::WireError> {
+    if rows.num_rows() > wire::MAX_BATCH_ROWS {
+        return Ok(None);
+    }
+    let bytes = wire::encode(rows)?;
+    Ok((bytes.len() <= wire::MAX_BATCH_BYTES).then(|| bytes.into()))
+}
+
+fn halves(rows: &RecordBatch) -> Result<(RecordBatch, RecordBatch), ArrowError> {
+    let middle = rows.num_rows() / 2;
+    Ok((own(&rows.slice(0, middle))?, own(&rows.slice(middle, rows.num_rows() - middle))?))
+}
+
+/// A slice refers to the dictionaries of the whole; its own hold only what it uses.
+fn own(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let column = |column: &arrow::array::ArrayRef| match column.data_type() {
+        DataType::Dictionary(..) => cast(&cast(column, &DataType::Utf8)?, column.data_type()),
+        _ => Ok(Arc::clone(column)),
+    };
+    let columns = rows.columns().iter().map(column).collect::<Result<_, _>>()?;
+    RecordBatch::try_new(rows.schema(), columns)
+}
+
+/// How many rows of each kind of event a batch has, as `losses` tells them apart.
+fn classes(table: Table, rows: &RecordBatch) -> Vec<(&'static str, u64)> {
+    let all = rows.num_rows() as u64;
+    let types = match table {
+        Table::Syscalls => rows.column_by_name("evt_type").and_then(|types| cast(types, &DataType::Utf8).ok()),
+        Table::ApiAccess => return vec![("request", all)],
+        Table::Usage => return vec![("interval", all)],
+        _ => return vec![("row", all)],
+    };
+    let mut counts = HashMap::new();
+    let types = types.as_ref().and_then(|types| types.as_any().downcast_ref::<arrow::array::StringArray>());
+    for evt_type in types.into_iter().flatten() {
+        *counts.entry(class_of(evt_type)).or_default() += 1;
+    }
+    counts.into_iter().collect()
+}
+
+/// The class of an event type, as the kernel's counters name it.
+fn class_of(evt_type: Option<&str>) -> &'static str {
+    match evt_type {
+        Some("execve" | "execveat") => "exec",
+        Some("clone" | "clone3" | "fork" | "vfork") => "fork",
+        Some("procexit") => "exit",
+        Some("connect") => "connect",
+        Some("open" | "openat" | "openat2" | "creat") => "open",
+        _ => "other",
+    }
+}

@@ -1,0 +1,207 @@
+//! Kernel programs loaded and attached, or a clear word about what is missing.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::programs::{ProgramError, RawTracePoint, TracePoint};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use nix::mount::{MsFlags, mount};
+
+use super::offsets;
+use crate::config::Syscalls;
+
+/// Built by `collector-ebpf/build.sh` from the sources beside it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../collector-ebpf/bailiwick.bpf.o");
+
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// Programs on raw tracepoints, which cost nothing to who does not pass them.
+const RAW: [(&str, &str); 4] = [
+    ("process_exec", "sched_process_exec"),
+    ("process_fork", "sched_process_fork"),
+    ("process_exit", "sched_process_exit"),
+    ("cgroup_made", "cgroup_mkdir"),
+];
+
+/// Programs on one system call each, its end before its begin, so that no begin
+/// is kept whose end is not seen. Not every architecture has every call.
+const CALLS: [(&str, &str, Presence); 10] = [
+    ("exit_open", "sys_exit_openat", Presence::Always),
+    ("enter_openat", "sys_enter_openat", Presence::Always),
+    ("exit_open", "sys_exit_open", Presence::Sometimes),
+    ("enter_open", "sys_enter_open", Presence::Sometimes),
+    ("exit_open", "sys_exit_openat2", Presence::Sometimes),
+    ("enter_openat2", "sys_enter_openat2", Presence::Sometimes),
+    ("exit_open", "sys_exit_creat", Presence::Sometimes),
+    ("enter_creat", "sys_enter_creat", Presence::Sometimes),
+    ("exit_connect", "sys_exit_connect", Presence::Always),
+    ("enter_connect", "sys_enter_connect", Presence::Always),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Always,
+    Sometimes,
+}
+
+/// Running programs and what they write to.
+pub(super) struct Programs {
+    pub(super) process: RingBuf<MapData>,
+    pub(super) network: RingBuf<MapData>,
+    pub(super) file: RingBuf<MapData>,
+    pub(super) counters: PerCpuArray<MapData, u64>,
+    /// What had to be done to the machine, for a person; often nothing.
+    pub(super) notes: Vec<String>,
+    /// Detaches everything when dropped.
+    pub(super) ebpf: Ebpf,
+}
+
+/// Why nothing can be captured here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub(super) what: String,
+    pub(super) how_to_get_it: String,
+}
+
+/// Loads and attaches everything. Takes some tens of milliseconds.
+pub(super) fn load(config: &Syscalls) -> Result<Programs, Missing> {
+    privileged()?;
+    let globals = globals()?;
+    let mut notes = Vec::new();
+    let tracefs = tracefs(&mut notes)?;
+    let own_pid = std::process::id();
+    let mut loader = EbpfLoader::new();
+    // A verifier log costs megabytes; it is asked for when the load fails.
+    loader.verifier_log_level(VerifierLogLevel::DISABLE).btf(None);
+    for (name, value) in &globals {
+        loader.override_global(name, value, true);
+    }
+    loader.override_global("OWN_PID", &own_pid, true);
+    let rings = [
+        ("PROCESS_RING", config.process_ring_bytes),
+        ("NETWORK_RING", config.network_ring_bytes),
+        ("FILE_RING", config.file_ring_bytes),
+    ];
+    for (name, bytes) in rings {
+        loader.map_max_entries(name, bytes);
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(|error| refused("load", &error))?;
+    attach(&mut ebpf, tracefs)?;
+    let mut ring = |name: &str| {
+        let map = ebpf.take_map(name).ok_or_else(|| damaged(name))?;
+        RingBuf::try_from(map).map_err(|error| refused("map", &error))
+    };
+    let (process, network, file) = (ring("PROCESS_RING")?, ring("NETWORK_RING")?, ring("FILE_RING")?);
+    let counters = ebpf.take_map("COUNTERS").ok_or_else(|| damaged("COUNTERS"))?;
+    let counters = PerCpuArray::try_from(counters).map_err(|error| refused("map", &error))?;
+    Ok(Programs { process, network, file, counters, notes, ebpf })
+}
+
+fn attach(ebpf: &mut Ebpf, tracefs: &Path) -> Result<(), Missing> {
+    let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
+    for name in &names {
+        let program = ebpf.program_mut(name).ok_or_else(|| damaged(name))?;
+        let loaded = match program {
+            aya::programs::Program::RawTracePoint(program) => program.load(),
+            aya::programs::Program::TracePoint(program) => program.load(),
+            _ => return Err(damaged(name)),
+        };
+        loaded.map_err(|error| refused(name, &error))?;
+    }
+    for (name, tracepoint) in RAW {
+        let program: &mut RawTracePoint = program(ebpf, name)?;
+        program.attach(tracepoint).map_err(|error| refused(tracepoint, &error))?;
+    }
+    for (name, call, presence) in CALLS {
+        let exists = tracefs.join("events/syscalls").join(call).exists();
+        if exists || presence == Presence::Always {
+            let program: &mut TracePoint = program(ebpf, name)?;
+            program.attach("syscalls", call).map_err(|error| refused(call, &error))?;
+        }
+    }
+    Ok(())
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Missing>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or_else(|| damaged(name))?;
+    program.try_into().map_err(|error: ProgramError| refused(name, &error))
+}
+
+/// Whether this process may load programs and see their events' processes.
+fn privileged() -> Result<(), Missing> {
+    /// Bits of the capabilities of Linux: perfmon, bpf, sys_admin.
+    const PERFMON_AND_BPF: u64 = 1 << 38 | 1 << 39;
+    const SYS_ADMIN: u64 = 1 << 21;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    if effective & SYS_ADMIN != 0 || effective & PERFMON_AND_BPF == PERFMON_AND_BPF {
+        return Ok(());
+    }
+    Err(Missing {
+        what: "no privilege to load kernel programs".into(),
+        how_to_get_it: "run it as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".into(),
+    })
+}
+
+fn globals() -> Result<Vec<(&'static str, u32)>, Missing> {
+    let unusable = |what| Missing {
+        what,
+        how_to_get_it: "use Linux 5.8 or newer, built with CONFIG_DEBUG_INFO_BTF=y".into(),
+    };
+    let btf = fs::read(BTF).map_err(|error| unusable(format!("this kernel does not describe its types: {BTF}: {error}")))?;
+    offsets::resolve(&btf).map_err(|what| unusable(format!("this kernel is not known well enough: {what}")))
+}
+
+/// Where tracepoints are described; mounted if it is not.
+fn tracefs(notes: &mut Vec<String>) -> Result<&'static Path, Missing> {
+    let found = || TRACEFS.into_iter().map(Path::new).find(|place| place.join("events/syscalls").exists());
+    if let Some(place) = found() {
+        return Ok(place);
+    }
+    let place = TRACEFS[0];
+    let mounted = mount(Some("tracefs"), place, Some("tracefs"), MsFlags::empty(), None::<&str>);
+    let missing = |error: io::Error| Missing {
+        what: format!("the system calls' tracepoints cannot be found: tracefs at {place}: {error}"),
+        how_to_get_it: format!("mount -t tracefs tracefs {place}, on a kernel with CONFIG_FTRACE_SYSCALLS=y"),
+    };
+    mounted.map_err(|errno| missing(errno.into()))?;
+    notes.push(format!("mounted tracefs at {place}"));
+    found().ok_or_else(|| missing(io::ErrorKind::NotFound.into()))
+}
+
+fn damaged(name: &str) -> Missing {
+    Missing {
+        what: format!("the kernel programs of this build are damaged: {name} is not as expected"),
+        how_to_get_it: "rebuild them with collector-ebpf/build.sh, then build again".into(),
+    }
+}
+
+/// Something the kernel said no to.
+fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> Missing {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    // A verifier's log is not for a line.
+    let text: String = text.lines().next().unwrap_or_default().chars().take(300).collect();
+    let locked = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let how_to_get_it = if locked.contains("[confidentiality]") {
+        "the kernel is locked down for confidentiality, which forbids it".into()
+    } else {
+        "see docs/capture.md for kernels that are known to work".into()
+    };
+    Missing { what: format!("the kernel refuses {what}: {text}"), how_to_get_it }
+}
+

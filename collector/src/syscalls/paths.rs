@@ -1,0 +1,101 @@
+//! Paths as Falco names them: absolute, without dots, joined with a folder. Pure.
+
+use std::borrow::Cow;
+
+/// What stands for a folder that could not be found out.
+pub(super) const UNKNOWN: &str = "<UNKNOWN>";
+
+/// Bytes as text; those that are not UTF-8 are written as `\xNN`.
+pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len() + 12);
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// The path that `path` names in `folder`: lexically, links are not followed.
+pub(super) fn absolute(folder: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    let (root, start) = if path.starts_with('/') {
+        ("/", "")
+    } else if let Some(inside) = folder.strip_prefix('/') {
+        ("/", inside)
+    } else {
+        ("", folder)
+    };
+    for part in start.split('/').chain(path.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("{root}{}", parts.join("/"))
+}
+
+/// Folder and last part of an absolute path.
+pub(super) fn split(path: &str) -> (&str, &str) {
+    match path.rsplit_once('/') {
+        Some(("", name)) => ("/", name),
+        Some((folder, name)) => (folder, name),
+        None => ("/", path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn paths_are_joined_and_cleaned() {
+        let cases = [
+            ("/work", "a", "/work/a"),
+            ("/work/", "./a//b/", "/work/a/b"),
+            ("/work", "../etc/shadow", "/etc/shadow"),
+            ("/work", "../../../etc", "/etc"),
+            ("/work", "/etc/./x/../shadow", "/etc/shadow"),
+            ("/work", "/", "/"),
+            ("/work", ".", "/work"),
+            ("/", "a", "/a"),
+            (UNKNOWN, "a/../b", "<UNKNOWN>/b"),
+        ];
+        for (folder, path, expected) in cases {
+            assert_eq!(absolute(folder, path), expected, "{folder} {path}");
+        }
+        assert_eq!(split("/etc/shadow"), ("/etc", "shadow"));
+        assert_eq!(split("/shadow"), ("/", "shadow"));
+        assert_eq!(split("/"), ("/", ""));
+        assert_eq!(split("name"), ("/", "name"));
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_stay_readable() {
+        assert_eq!(text(b"/tmp/\xffx\xc3\xa9\xfe"), "/tmp/\\xffx\u{e9}\\xfe");
+        assert_eq!(text(b"plain"), "plain");
+    }
+
+    proptest! {
+        #[test]
+        fn a_clean_path_is_left_as_it_is(folder in "(/[a-z.]{1,4}){0,4}", path in "[/.a-z]{0,20}") {
+            let once = absolute(&folder, &path);
+            prop_assert!(!once.split('/').skip(1).any(|part| part == "." || part == ".."));
+            prop_assert!(!once.contains("//"));
+            if once.starts_with('/') {
+                prop_assert_eq!(absolute("/elsewhere", &once), once);
+            }
+        }
+
+        #[test]
+        fn any_bytes_have_a_text(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = text(&bytes);
+        }
+    }
+}
