@@ -1,0 +1,146 @@
+//! A principal's catalog: six tables, each made of its partitions and nothing else.
+//!
+//! Files and WAL rows of other tenants are left out before a scan exists. A
+//! filter over a scan that had them would leak: the engine may evaluate the
+//! user's own expressions first, and their errors quote values.
+
+mod files;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bailiwick_lake::{DataFile, Lake};
+use bailiwick_proto::Table;
+use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch};
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::memory::MemoryCatalogProviderList;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, Session,
+    TableProvider,
+};
+use datafusion::common::DFSchema;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
+use tokio::sync::OnceCell;
+
+use crate::{QueryError, Scope};
+
+/// The one catalog.
+pub(crate) const CATALOG: &str = "bailiwick";
+/// The schema that names resolve in.
+pub(crate) const SCHEMA: &str = "public";
+/// As what plans name the bucket.
+pub(crate) const STORE_URL: &str = "bailiwick://bucket";
+
+/// One table as one principal sees it.
+#[derive(Debug)]
+struct Partitions {
+    table: Table,
+    lake: Arc<Lake>,
+    scope: Scope,
+    /// Set by the first scan, so that a statement sees one moment of the table.
+    pinned: OnceCell<Pinned>,
+}
+
+/// What of a table is in sight, as of one moment.
+#[derive(Debug)]
+struct Pinned {
+    files: Vec<DataFile>,
+    wal: Vec<RecordBatch>,
+}
+
+/// A catalog of the scope's partitions. Reads nothing yet.
+pub(crate) fn of(lake: &Arc<Lake>, scope: &Scope) -> Result<Arc<dyn CatalogProviderList>, QueryError> {
+    let schema = MemorySchemaProvider::new();
+    for table in Table::ALL {
+        let (lake, scope) = (Arc::clone(lake), scope.clone());
+        let partitions = Partitions { table, lake, scope, pinned: OnceCell::new() };
+        schema.register_table(table.name().to_owned(), Arc::new(partitions))?;
+    }
+    let catalog = MemoryCatalogProvider::new();
+    catalog.register_schema(SCHEMA, Arc::new(schema))?;
+    let catalogs = MemoryCatalogProviderList::new();
+    catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+    Ok(Arc::new(catalogs))
+}
+
+// === impl Partitions ===
+
+impl Partitions {
+    async fn pin(&self) -> DfResult<Pinned> {
+        let view = self.lake.view(self.table).await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let mut files = view.files;
+        files.retain(|file| self.scope.sees(file.tenant.as_str()));
+        let wal = view.wal.into_iter().map(|batch| in_sight(&self.scope, batch)).collect::<DfResult<Vec<_>>>()?;
+        let wal = wal.into_iter().filter(|batch| batch.num_rows() > 0).collect();
+        Ok(Pinned { files, wal })
+    }
+
+    fn predicate(&self, state: &dyn Session, filters: &[Expr]) -> DfResult<Option<Arc<dyn PhysicalExpr>>> {
+        let Some(filter) = conjunction(filters.to_vec()) else { return Ok(None) };
+        let schema = DFSchema::try_from(self.schema())?;
+        state.create_physical_expr(filter, &schema).map(Some)
+    }
+}
+
+#[async_trait]
+impl TableProvider for Partitions {
+    fn schema(&self) -> SchemaRef {
+        self.table.public_schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
+        // Whole files and row groups are left out by them; rows are the engine's.
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let pinned = self.pinned.get_or_try_init(|| self.pin()).await?;
+        let predicate = self.predicate(state, filters)?;
+        let files = files::prune(self.table, &pinned.files, predicate.as_ref())?;
+        let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+        if !files.is_empty() {
+            parts.push(files::scan(self.table, state, &files, projection, predicate, limit)?);
+        }
+        if !pinned.wal.is_empty() || parts.is_empty() {
+            let wal = [pinned.wal.clone()];
+            let wal = MemorySourceConfig::try_new(&wal, self.schema(), projection.cloned())?.with_limit(limit);
+            parts.push(datafusion::datasource::source::DataSourceExec::from_data_source(wal));
+        }
+        match parts.pop() {
+            Some(only) if parts.is_empty() => Ok(only),
+            Some(last) => UnionExec::try_new(parts.into_iter().chain([last]).collect()),
+            None => Err(DataFusionError::Internal("a scan of nothing".to_owned())),
+        }
+    }
+}
+
+/// The rows of a batch whose tenant is in sight.
+fn in_sight(scope: &Scope, batch: RecordBatch) -> DfResult<RecordBatch> {
+    if *scope == Scope::All {
+        return Ok(batch);
+    }
+    let tenants = batch.column_by_name("tenant").and_then(|column| column.as_string_opt::<i32>());
+    let tenants = tenants.ok_or_else(|| DataFusionError::Internal("wal rows without a tenant".to_owned()))?;
+    let seen: BooleanArray = tenants.iter().map(|tenant| Some(tenant.is_some_and(|name| scope.sees(name)))).collect();
+    match seen.true_count() == batch.num_rows() {
+        true => Ok(batch),
+        false => Ok(filter_record_batch(&batch, &seen)?),
+    }
+}

@@ -1,0 +1,346 @@
+//! The engine: from a principal and a text to a stream of that principal's rows.
+//!
+//! ```text
+//!   principal, sql ─▶ gate ─▶ admission ─▶ session ─▶ plan ─▶ stream ─▶ Running ─▶ row of `queries`
+//!                     one allowed  a place   only its    └─ on threads of ─┘   rows, bytes,
+//!                     statement    to run    partitions     the engine's own   time limited
+//! ```
+//!
+//! Planning and execution run on the engine's own threads: a query that
+//! computes without pause can hold up other queries, never the listeners, and
+//! its time limit is kept by whoever waits for it.
+
+mod admission;
+mod running;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bailiwick_lake::Lake;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::DataFrame;
+use futures::StreamExt;
+use prometheus_client::registry::Registry;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+pub use running::Running;
+pub use session::Session;
+
+use crate::gate::{self, Admitted};
+use crate::metrics::Metrics;
+use crate::record::{Entry, QueryRecorder};
+use crate::tokens::TokenStore;
+use crate::{Code, Config, Principal, QueryError};
+use admission::{Admission, Place};
+use running::Limits;
+use session::Template;
+
+/// Batches that wait for a slow client before its query pauses.
+const BATCHES_AHEAD: usize = 2;
+
+/// By which way a query came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `POST /api/v1/sql`.
+    Http,
+    /// PostgreSQL's protocol.
+    Pgwire,
+    /// Bailiwick's own detections; neither rows nor bytes are limited.
+    Scheduled,
+    /// A report's own statements; neither rows nor bytes are limited.
+    Report,
+}
+
+/// Answers SQL over one bucket.
+pub struct Engine {
+    config: Config,
+    template: Template,
+    tokens: TokenStore,
+    admission: Admission,
+    recorder: QueryRecorder,
+    metrics: Metrics,
+    /// Taken only when the engine is dropped.
+    runtime: Option<Runtime>,
+}
+
+type Started = Result<SchemaRef, QueryError>;
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// The name, as it stands in `queries`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Pgwire => "pgwire",
+            Self::Scheduled => "scheduled",
+            Self::Report => "report",
+        }
+    }
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// An engine over a bucket. Reads the token file; starts its threads.
+    pub fn new(
+        config: &Config,
+        lake: Arc<Lake>,
+        recorder: QueryRecorder,
+        registry: &mut Registry,
+    ) -> Result<Arc<Self>, QueryError> {
+        config.check()?;
+        let metrics = Metrics::register(registry);
+        let runtime = Builder::new_multi_thread().thread_name("query").enable_all().build();
+        let runtime = runtime.map_err(|error| QueryError::internal(format!("no threads for queries: {error}")))?;
+        Ok(Arc::new(Self {
+            template: Template::new(config, lake)?,
+            tokens: TokenStore::open(config.tokens_file.clone())?,
+            admission: Admission::new(config, metrics.clone()),
+            recorder: recorder.counted_by(metrics.clone()),
+            metrics,
+            config: config.clone(),
+            runtime: Some(runtime),
+        }))
+    }
+
+    /// Who presents this token; `None` if nobody who may.
+    pub async fn authenticate(&self, token: &str) -> Option<Principal> {
+        let principal = self.tokens.authenticate(token, chrono::Utc::now());
+        self.metrics.login(principal.is_some());
+        principal
+    }
+
+    /// A session whose catalog holds only the principal's partitions. A table
+    /// is pinned when it is first scanned and stays so for the session.
+    pub async fn session(&self, principal: &Principal) -> Result<Session, QueryError> {
+        self.template.session(principal)
+    }
+
+    /// Runs one statement. The answer starts once it is planned; dropping it
+    /// cancels. It is recorded in `queries` however it ends.
+    pub async fn run(&self, principal: &Principal, endpoint: Endpoint, sql: &str) -> Result<Running, QueryError> {
+        self.run_with(principal, endpoint, sql, Vec::new()).await
+    }
+
+    /// The same with values for `$1`, `$2` and so on.
+    pub async fn run_with(
+        &self,
+        principal: &Principal,
+        endpoint: Endpoint,
+        sql: &str,
+        params: Vec<ScalarValue>,
+    ) -> Result<Running, QueryError> {
+        let entry = self.recorder.begin(principal, endpoint, sql);
+        let deadline = Instant::now() + Duration::from_millis(self.config.query_timeout_ms);
+        let admitted = match self.admit(principal, sql) {
+            Ok(admitted) => admitted,
+            Err(error) => return Err(entry.refused(error)),
+        };
+        match timeout_at(deadline, self.admission.enter(endpoint)).await {
+            Ok(Ok(place)) => self.start(principal, endpoint, admitted, params, entry, place, deadline).await,
+            Ok(Err(error)) => Err(entry.refused(error)),
+            Err(_) => Err(entry.failed(self.too_slow())),
+        }
+    }
+
+    /// The columns that a statement would answer with, and its parameters'
+    /// types as far as they follow from it. Runs nothing.
+    pub async fn describe(
+        &self,
+        principal: &Principal,
+        sql: &str,
+    ) -> Result<(SchemaRef, Vec<Option<DataType>>), QueryError> {
+        let entry = self.recorder.begin(principal, Endpoint::Pgwire, sql);
+        let admitted = match self.admit(principal, sql) {
+            Ok(admitted) => admitted,
+            Err(error) => return Err(entry.refused(error)),
+        };
+        let deadline = Instant::now() + Duration::from_millis(self.config.query_timeout_ms);
+        let session = match self.template.session(principal) {
+            Ok(session) => session,
+            Err(error) => return Err(entry.failed(error)),
+        };
+        let planning = AbortOnDropHandle::new(self.threads()?.spawn(async move {
+            let (_, plan) = plan(&session, admitted).await?;
+            let columns = Arc::new(plan.schema().as_arrow().clone());
+            Ok((columns, parameters(&plan)?))
+        }));
+        let described = match timeout_at(deadline, planning).await {
+            Ok(Ok(described)) => described,
+            Ok(Err(panic)) => Err(QueryError::internal(panic)),
+            Err(_) => Err(self.too_slow()),
+        };
+        match described {
+            Ok(described) => {
+                entry.forget();
+                Ok(described)
+            }
+            Err(error) => Err(entry.failed(error)),
+        }
+    }
+
+    /// How the engine was configured.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether the bucket answers.
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.template.is_ready().await
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn admit(&self, principal: &Principal, sql: &str) -> Result<Admitted, QueryError> {
+        if !self.tokens.still_valid(principal, chrono::Utc::now()) {
+            return Err(QueryError::new(Code::Unauthenticated, "the token has expired or was withdrawn"));
+        }
+        if sql.len() > self.config.max_sql_bytes {
+            let limit = self.config.max_sql_bytes;
+            return Err(QueryError::new(Code::TooLarge, format!("a statement may have {limit} bytes")));
+        }
+        gate::admit(principal.role(), sql)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "everything that one query is made of, used here only")]
+    async fn start(
+        &self,
+        principal: &Principal,
+        endpoint: Endpoint,
+        admitted: Admitted,
+        params: Vec<ScalarValue>,
+        entry: Entry,
+        place: Place,
+        deadline: Instant,
+    ) -> Result<Running, QueryError> {
+        let session = match self.template.session(principal) {
+            Ok(session) => session,
+            Err(error) => return Err(entry.failed(error)),
+        };
+        let (planned, when_planned) = oneshot::channel();
+        let (batches, received) = mpsc::channel(BATCHES_AHEAD);
+        let work = drive(session, admitted, params, place, planned, batches);
+        let work = AbortOnDropHandle::new(self.threads()?.spawn(work));
+        let schema: Started = match timeout_at(deadline, when_planned).await {
+            Ok(Ok(started)) => started,
+            Ok(Err(gone)) => Err(QueryError::internal(gone)),
+            Err(_) => Err(self.too_slow()),
+        };
+        match schema {
+            Ok(schema) => {
+                let limits = Limits::of(&self.config, endpoint, deadline);
+                Ok(Running::new(schema, received, work, limits, entry))
+            }
+            Err(error) => Err(entry.failed(error)),
+        }
+    }
+
+    fn threads(&self) -> Result<&Runtime, QueryError> {
+        self.runtime.as_ref().ok_or_else(|| QueryError::new(Code::Cancelled, "the server stops"))
+    }
+
+    fn too_slow(&self) -> QueryError {
+        running::too_slow(self.config.query_timeout_ms)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Waiting for its threads is not possible inside another runtime.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+/// Plans, says how that went, then sends batches until nobody listens. Holds
+/// the query's place to the end, also of work that nobody waits for any more.
+async fn drive(
+    session: Session,
+    admitted: Admitted,
+    params: Vec<ScalarValue>,
+    place: Place,
+    planned: oneshot::Sender<Started>,
+    batches: mpsc::Sender<Result<datafusion::arrow::array::RecordBatch, QueryError>>,
+) {
+    let mut stream = match open(&session, admitted, params).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            let _ = planned.send(Err(error));
+            return;
+        }
+    };
+    if planned.send(Ok(stream.schema())).is_err() {
+        return;
+    }
+    while let Some(batch) = stream.next().await {
+        if batches.send(batch.map_err(QueryError::from)).await.is_err() {
+            break;
+        }
+    }
+    drop(place);
+}
+
+async fn open(
+    session: &Session,
+    admitted: Admitted,
+    params: Vec<ScalarValue>,
+) -> Result<SendableRecordBatchStream, QueryError> {
+    let (state, plan) = plan(session, admitted).await?;
+    let plan = match params.is_empty() {
+        true => plan,
+        false => plan.with_param_values(params)?,
+    };
+    let task = state.task_ctx();
+    let physical = DataFrame::new(state, plan).create_physical_plan().await?;
+    Ok(execute_stream(physical, task)?)
+}
+
+async fn plan(
+    session: &Session,
+    admitted: Admitted,
+) -> Result<(datafusion::execution::SessionState, LogicalPlan), QueryError> {
+    let state = session.context().state();
+    let plan = state.statement_to_plan(admitted.into_statement()).await?;
+    // The gate has decided already; this holds if it ever errs.
+    let only_reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    only_reads.verify_plan(&plan)?;
+    Ok((state, plan))
+}
+
+/// The types of `$1`, `$2` and so on, as far as they are known.
+fn parameters(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, QueryError> {
+    let mut found: Vec<(usize, Option<DataType>)> = Vec::new();
+    for (name, kind) in plan.get_parameter_types()? {
+        let number = name.strip_prefix('$').and_then(|number| number.parse().ok()).filter(|n| (1..=1_000).contains(n));
+        let named = || QueryError::new(Code::NotSupported, format!("parameter {name}: use $1 to $1000"));
+        found.push((number.ok_or_else(named)?, kind));
+    }
+    let count = found.iter().map(|(number, _)| *number).max().unwrap_or(0);
+    let mut types = vec![None; count];
+    for (number, kind) in found {
+        types[number - 1] = kind;
+    }
+    Ok(types)
+}
+
+#[cfg(test)]
+mod tests;

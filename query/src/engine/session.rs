@@ -1,0 +1,136 @@
+//! Sessions: one a query, made from one template, over one principal's catalog.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bailiwick_lake::Lake;
+use bailiwick_proto::Table;
+use datafusion::common::exec_datafusion_err;
+use datafusion::execution::disk_manager::DiskManagerBuilder;
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::object_store::ObjectStoreRegistry;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::FunctionRegistry;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use object_store::ObjectStore;
+use url::Url;
+
+use crate::catalog;
+use crate::{Config, Principal, QueryError, functions, pg_catalog};
+
+/// Functions whose result can be as big as a number in the statement says:
+/// they escape every limit, because a single value is computed at once.
+const UNBOUNDED: [&str; 8] =
+    ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series", "array_append_n"];
+
+/// How long the bucket may take to show that it answers.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
+/// A DataFusion session that can name only what its principal may read.
+pub struct Session {
+    context: SessionContext,
+}
+
+/// What all sessions have in common.
+pub(super) struct Template {
+    lake: Arc<Lake>,
+    state: SessionState,
+}
+
+/// The one store that there is. The engine's own registry would also reach
+/// the server's file system.
+#[derive(Debug)]
+struct OnlyTheBucket {
+    store: Arc<dyn ObjectStore>,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// The engine's session. Statements must pass [`super::Engine::run`]: a
+    /// session by itself allows everything.
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+// === impl Template ===
+
+impl Template {
+    pub(super) fn new(config: &Config, lake: Arc<Lake>) -> Result<Self, QueryError> {
+        let runtime = runtime(config, lake.store())?;
+        let state = SessionStateBuilder::new()
+            .with_default_features()
+            // Neither reads files nor makes tables.
+            .with_file_formats(vec![])
+            .with_table_factories(std::collections::HashMap::new())
+            .with_config(session_config())
+            .with_runtime_env(runtime)
+            .build();
+        let mut state = state;
+        for name in UNBOUNDED {
+            state.deregister_udf(name)?;
+        }
+        Ok(Self { lake, state })
+    }
+
+    pub(super) fn session(&self, principal: &Principal) -> Result<Session, QueryError> {
+        let catalogs = catalog::of(&self.lake, principal.scope())?;
+        let state = SessionStateBuilder::new_from_existing(self.state.clone()).with_catalog_list(catalogs).build();
+        let context = SessionContext::new_with_state(state);
+        functions::register(&context);
+        pg_catalog::install(&context, principal)?;
+        Ok(Session { context })
+    }
+
+    /// Whether the bucket answers.
+    pub(super) async fn is_ready(&self) -> bool {
+        let look = self.lake.table(Table::Queries).snapshot();
+        matches!(tokio::time::timeout(READY_WITHIN, look).await, Ok(Ok(_)))
+    }
+}
+
+fn session_config() -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(true);
+    let options = config.options_mut();
+    // Casts to text give the type that the tables' columns have.
+    options.sql_parser.map_string_types_to_utf8view = false;
+    config
+}
+
+fn runtime(config: &Config, store: Arc<dyn ObjectStore>) -> Result<Arc<RuntimeEnv>, QueryError> {
+    let named = std::num::NonZeroUsize::MIN;
+    let pool = TrackConsumersPool::new(FairSpillPool::new(config.memory_bytes), named);
+    let disk = DiskManagerBuilder::default().with_max_temp_directory_size(config.spill_bytes);
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(pool))
+        .with_disk_manager_builder(disk)
+        .with_object_store_registry(Arc::new(OnlyTheBucket { store }))
+        .build_arc();
+    Ok(runtime?)
+}
+
+// === impl OnlyTheBucket ===
+
+impl ObjectStoreRegistry for OnlyTheBucket {
+    fn register_store(&self, _url: &Url, _store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
+        None
+    }
+
+    fn get_store(&self, url: &Url) -> datafusion::error::Result<Arc<dyn ObjectStore>> {
+        match url.as_str().starts_with(catalog::STORE_URL) {
+            true => Ok(Arc::clone(&self.store)),
+            false => Err(exec_datafusion_err!("there is no such store")),
+        }
+    }
+}

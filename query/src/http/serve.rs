@@ -1,0 +1,96 @@
+//! Connections: accepted up to a limit, TLS where configured, ended on stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::Peer;
+
+/// How long a client may take for its handshake, and for each request's headers.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long running answers may take to break off on stop.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Pause after the system had no connection to give, e.g. too many open files.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// Answers until stopped; then every connection is gone.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    app: Router,
+    max_connections: usize,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(max_connections));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, (tcp, peer)) = tokio::select! {
+            (place, accepted) = accepted => match accepted {
+                Ok(accepted) => (place, accepted),
+                Err(error) => {
+                    tracing::warn!(%error, "no connection could be accepted");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => break,
+        };
+        let (app, tls, stop) = (app.clone().layer(Extension(Peer(peer))), tls.clone(), stop.clone());
+        connections.spawn(async move {
+            connection(tcp, tls, app, stop).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    let ended = timeout(FAREWELL, async { while connections.join_next().await.is_some() {} });
+    if ended.await.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, app: Router, stop: CancellationToken) {
+    // Small answers should not wait for a second packet.
+    let _ = tcp.set_nodelay(true);
+    match tls {
+        None => requests(tcp, app, stop).await,
+        Some(tls) => match timeout(PATIENCE, tls.accept(tcp)).await {
+            Ok(Ok(stream)) => requests(stream, app, stop).await,
+            Ok(Err(error)) => tracing::debug!(%error, "tls handshake failed"),
+            Err(_) => tracing::debug!("tls handshake took too long"),
+        },
+    }
+}
+
+async fn requests(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, app: Router, stop: CancellationToken) {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended early");
+    }
+}

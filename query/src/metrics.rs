@@ -1,0 +1,76 @@
+//! What the query room counts.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Counters of the query room; clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    pub(crate) running: Gauge,
+    pub(crate) queries: Family<QueryLabels, Counter>,
+    pub(crate) rows: Counter,
+    pub(crate) bytes: Counter,
+    pub(crate) duration: Histogram,
+    pub(crate) unrecorded: Counter,
+    logins: Family<LoginLabels, Counter>,
+    connections: Family<ConnectionLabels, Counter>,
+}
+
+/// By which way, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct QueryLabels {
+    pub(crate) endpoint: &'static str,
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoginLabels {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectionLabels {
+    listener: &'static str,
+    outcome: &'static str,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            running: Gauge::default(),
+            queries: Family::default(),
+            rows: Counter::default(),
+            bytes: Counter::default(),
+            duration: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
+            unrecorded: Counter::default(),
+            logins: Family::default(),
+            connections: Family::default(),
+        };
+        let room = registry.sub_registry_with_prefix("bailiwick_query");
+        room.register("running", "Queries that hold a place", metrics.running.clone());
+        room.register("queries", "Queries that ended", metrics.queries.clone());
+        room.register("rows", "Rows sent", metrics.rows.clone());
+        room.register_with_unit("sent", "Arrow data sent", Unit::Bytes, metrics.bytes.clone());
+        let duration = "From receipt to the last row";
+        room.register_with_unit("duration", duration, Unit::Seconds, metrics.duration.clone());
+        room.register("unrecorded", "Queries whose record could not be queued", metrics.unrecorded.clone());
+        room.register("logins", "Tokens presented", metrics.logins.clone());
+        room.register("connections", "Connections by fate", metrics.connections.clone());
+        metrics
+    }
+
+    pub(crate) fn login(&self, accepted: bool) {
+        let outcome = if accepted { "accepted" } else { "refused" };
+        self.logins.get_or_create(&LoginLabels { outcome }).inc();
+    }
+
+    pub(crate) fn connection(&self, listener: &'static str, outcome: &'static str) {
+        self.connections.get_or_create(&ConnectionLabels { listener, outcome }).inc();
+    }
+}
