@@ -4,11 +4,10 @@
 //! fails fails again. Ingesters are the real [`Wal`] and [`Flusher`]; one that
 //! was replaced may wake up and try to go on.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bailiwick_lake::Lake;
 use bailiwick_proto::{CollectorId, Table};
-use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -24,6 +23,9 @@ use crate::wal::{Ready, Wal};
 const SEEDS: u64 = 300;
 const STEPS: usize = 40;
 const TABLES: [Table; 2] = [Table::Losses, Table::Queries];
+
+/// A bucket in which nothing has happened yet.
+static TABLES_MADE: OnceLock<InMemory> = OnceLock::new();
 
 /// A collector: what it sends keeps its number until it is acknowledged.
 struct Sender {
@@ -45,8 +47,6 @@ struct World {
     random: StdRng,
     store: Arc<Faulty>,
     lake: Arc<Lake>,
-    /// Sees the same bucket without its faults.
-    reader: Arc<Lake>,
     senders: Vec<Sender>,
     owner: Option<Ingester>,
     sleeper: Option<Ingester>,
@@ -66,14 +66,12 @@ impl Sender {
 
 impl World {
     async fn new(seed: u64) -> Self {
-        let inner: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let store = Faulty::over(Arc::clone(&inner));
+        let store = Faulty::over(Arc::new(TABLES_MADE.get().unwrap().fork()));
         let lake = Lake::over(store.clone(), "c").await.unwrap();
-        let reader = Lake::over(inner, "c").await.unwrap();
         let sender = |name: &str| Sender { name: name.parse().unwrap(), batches: vec![], acked: 0, next: 0 };
         let senders = vec![sender("node-1"), sender("node-2"), sender("node-3")];
         let random = StdRng::seed_from_u64(seed);
-        Self { random, store, lake, reader, senders, owner: None, sleeper: None, next_number: 0 }
+        Self { random, store, lake, senders, owner: None, sleeper: None, next_number: 0 }
     }
 
     /// Gives the store another temper, drawn from the seed.
@@ -208,7 +206,7 @@ impl World {
         };
         let Ok((wal, left)) = taken else { return };
         let flusher = flusher(&self.lake);
-        if let Ok(mut deletable) = flusher.replay(&left, 300, NOON_US).await
+        if let Ok(mut deletable) = flusher.replay(&left, 4_000, NOON_US).await
             && !faults.is_dead()
         {
             let _ = flusher.clean_up(&mut deletable).await;
@@ -227,8 +225,9 @@ impl World {
 
     /// What a reader sees now: nothing twice, and everything acknowledged.
     async fn look(&self) {
+        let calm = self.store.faults.calm();
         for table in TABLES {
-            let seen = stored(&self.reader, table).await;
+            let seen = stored(&self.lake, table).await;
             assert!(seen.is_sorted_by(|a, b| a < b), "a row is there twice: {seen:?}");
             for sender in &self.senders {
                 let acked = sender.batches[..sender.acked].iter().filter(|(of, _)| *of == table);
@@ -240,6 +239,7 @@ impl World {
                 }
             }
         }
+        drop(calm);
     }
 
     /// Fair weather until everything is delivered and committed.
@@ -250,14 +250,15 @@ impl World {
         }
         self.owner = None;
         self.ensure_owner().await;
+        self.lake = Lake::over(self.store.clone(), "c").await.unwrap();
         self.look().await;
         for table in TABLES {
             let batches = self.senders.iter().flat_map(|sender| &sender.batches);
             let mut sent: Vec<i64> =
                 batches.filter(|(of, _)| *of == table).flat_map(|(_, rows)| rows.clone()).collect();
             sent.sort_unstable();
-            assert_eq!(stored(&self.reader, table).await, sent);
-            assert!(self.reader.view(table).await.unwrap().wal.is_empty(), "everything is committed");
+            assert_eq!(stored(&self.lake, table).await, sent);
+            assert!(self.lake.view(table).await.unwrap().wal.is_empty(), "everything is committed");
         }
     }
 }
@@ -278,6 +279,10 @@ fn sent_is_stored_once() {
         Some(seed) => seed..seed + 1,
         None => 0..number("BAILIWICK_SEEDS").unwrap_or(SEEDS),
     };
+    let made = Arc::new(InMemory::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(Lake::over(made.clone(), "c")).unwrap();
+    TABLES_MADE.set(made.fork()).unwrap();
     let play = |seed: u64| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(seed))));

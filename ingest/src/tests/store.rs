@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -51,6 +51,16 @@ pub(super) struct Faults {
     released: watch::Sender<bool>,
     dead: watch::Sender<bool>,
     writes: AtomicU64,
+    calm: AtomicBool,
+}
+
+/// While it lives nothing fails, and no fate is drawn.
+pub(super) struct Calm<'a>(&'a AtomicBool);
+
+impl Drop for Calm<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 /// The store with its faults.
@@ -99,7 +109,15 @@ impl Faults {
         self.writes.load(Ordering::SeqCst)
     }
 
+    pub(super) fn calm(&self) -> Calm<'_> {
+        self.calm.store(true, Ordering::SeqCst);
+        Calm(&self.calm)
+    }
+
     async fn fate(&self, operation: Operation, key: &Path) -> Fate {
+        if self.calm.load(Ordering::SeqCst) {
+            return Fate::Done;
+        }
         if self.is_dead() {
             return Fate::Fails;
         }
@@ -149,6 +167,7 @@ impl Faulty {
             released: watch::channel(false).0,
             dead: watch::channel(false).0,
             writes: AtomicU64::new(0),
+            calm: AtomicBool::new(false),
         };
         Arc::new(Self { inner, faults: Arc::new(faults) })
     }

@@ -1,0 +1,39 @@
+//! How much processor time this process has used.
+
+use std::time::Duration;
+
+/// What the kernel counts in, on every Linux that this runs on.
+const TICKS_PER_S: u64 = 100;
+
+/// User and system time of all threads so far; `None` where there is no procfs.
+pub fn used() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name in parentheses may hold anything, even spaces.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    Some(Duration::from_millis((ticks(11)? + ticks(12)?) * 1_000 / TICKS_PER_S))
+}
+
+/// The most memory that this process ever had resident, bytes.
+pub fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_uses_time() {
+        let before = used().unwrap();
+        let began = std::time::Instant::now();
+        let mut sum = 0u64;
+        while used().unwrap() == before && began.elapsed() < Duration::from_secs(60) {
+            sum = (0..100_000u64).fold(sum, |sum, number| sum ^ number.wrapping_mul(sum | 1));
+        }
+        assert!(used().unwrap() > before, "{sum}");
+        assert!(peak_memory_bytes().unwrap() > 1 << 20);
+    }
+}
