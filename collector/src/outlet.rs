@@ -129,6 +129,31 @@ impl Outlet {
         }
     }
 
+    /// As [`Outlet::send`], but for a source that can give the rows again: answers
+    /// when all of them are durable in the spool, and false when they are not. Then
+    /// nothing is counted as lost, and some of the rows may be in the spool.
+    pub(crate) async fn keep(&self, table: Table, lane: Lane, rows: RecordBatch) -> bool {
+        let mut waiting = vec![rows];
+        while let Some(rows) = waiting.pop() {
+            if rows.num_rows() == 0 {
+                continue;
+            }
+            match fitting(&rows) {
+                Ok(Some(bytes)) => match self.inner.spool.keep(table, lane, bytes).await {
+                    Pushed::Kept => self.kept(table, lane, rows.num_rows()),
+                    Pushed::Full => return false,
+                },
+                Ok(None) if rows.num_rows() > 1 => match halves(&rows) {
+                    Ok((first, second)) => waiting.extend([second, first]),
+                    Err(error) => self.refuse(table, lane, &rows, "not_encodable", &error.to_string()),
+                },
+                Ok(None) => self.refuse(table, lane, &rows, "too_large", ""),
+                Err(error) => self.refuse(table, lane, &rows, "not_encodable", &error.to_string()),
+            }
+        }
+        true
+    }
+
     /// Counts what was not captured or not kept: exact rows of `losses` follow.
     pub(crate) fn lost(
         &self,
@@ -184,12 +209,14 @@ impl Outlet {
 
     async fn push(&self, table: Table, lane: Lane, rows: &RecordBatch, bytes: Bytes) {
         match self.inner.spool.push(table, lane, bytes).await {
-            Pushed::Kept => {
-                let labels = RowsLabels { table: table.name(), lane: lane.name() };
-                self.inner.metrics.rows.get_or_create(&labels).inc_by(rows.num_rows() as u64);
-            }
+            Pushed::Kept => self.kept(table, lane, rows.num_rows()),
             Pushed::Full => self.refuse(table, lane, rows, "spool_full", ""),
         }
+    }
+
+    fn kept(&self, table: Table, lane: Lane, rows: usize) {
+        let labels = RowsLabels { table: table.name(), lane: lane.name() };
+        self.inner.metrics.rows.get_or_create(&labels).inc_by(rows as u64);
     }
 
     fn refuse(&self, table: Table, lane: Lane, rows: &RecordBatch, reason: &'static str, detail: &str) {

@@ -30,7 +30,7 @@ use std::thread::JoinHandle;
 use bailiwick_proto::{CollectorId, Table};
 use bytes::Bytes;
 use nix::fcntl::{Flock, FlockArg};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -134,6 +134,8 @@ struct Segment {
 struct Waiting {
     table: Table,
     bytes: Bytes,
+    /// Told when the batch is durable; dropped untold if it never will be.
+    durable: Option<watch::Sender<bool>>,
 }
 
 // === impl Spool ===
@@ -222,6 +224,19 @@ impl SpoolSender {
     /// Hands a batch to the writer. Waits while memory for it is taken; does not
     /// wait for the disk. A lane without room is refused, or waits if it can.
     pub(crate) async fn push(&self, table: Table, lane: Lane, bytes: Bytes) -> Pushed {
+        self.hand(table, lane, bytes, None).await
+    }
+
+    /// Hands a batch to the writer and waits until it is durable.
+    pub(crate) async fn keep(&self, table: Table, lane: Lane, bytes: Bytes) -> Pushed {
+        let (told, mut durable) = watch::channel(false);
+        match self.hand(table, lane, bytes, Some(told)).await {
+            Pushed::Kept if durable.wait_for(|durable| *durable).await.is_ok() => Pushed::Kept,
+            _ => Pushed::Full,
+        }
+    }
+
+    async fn hand(&self, table: Table, lane: Lane, bytes: Bytes, durable: Option<watch::Sender<bool>>) -> Pushed {
         let size = u32::try_from(bytes.len().clamp(1, QUEUE_BYTES)).unwrap_or(u32::MAX);
         loop {
             let changed = self.shared.changed.notified();
@@ -237,7 +252,7 @@ impl SpoolSender {
                     let Ok(permit) = permit else { return Pushed::Full };
                     permit.forget();
                     self.shared.queued_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                    let sent = self.queue.send(Some(Waiting { table, bytes }));
+                    let sent = self.queue.send(Some(Waiting { table, bytes, durable }));
                     return if sent.is_ok() { Pushed::Kept } else { Pushed::Full };
                 }
                 () = changed => {}

@@ -55,34 +55,53 @@ impl Writer {
                 }
             }
             self.keep(&group);
-            self.release(&group);
             if closing {
                 return;
             }
         }
     }
 
-    /// Writes a group, again and again while the disk refuses. Senders see that
-    /// and are refused, so that memory stays bounded.
-    fn keep(&mut self, group: &[Waiting]) {
+    /// Writes a group, in smaller parts where the disk is nearly full, again and
+    /// again while it refuses. Senders see that and are refused, so that memory
+    /// stays bounded.
+    fn keep(&mut self, mut group: &[Waiting]) {
+        let mut most = group.len();
         let mut tries = 0;
-        while let Err(error) = self.write(group) {
-            self.active = None;
-            self.shared.metrics.spool_write_failures.inc();
-            let newly = self.shared.locked(|state| !std::mem::replace(&mut state.stuck, true));
-            if newly {
-                tracing::error!(spool = %self.shared.dir.display(), %error, "spool cannot be written, new events are dropped and counted until it can");
-                self.shared.changed.notify_waiters();
-            }
-            if self.shared.stop.is_cancelled() {
-                tries += 1;
-                if tries >= LAST_TRIES {
-                    tracing::error!(batches = group.len(), %error, "spool stays unwritable, its last batches are lost");
-                    return;
+        while !group.is_empty() {
+            let (part, rest) = group.split_at(most.min(group.len()));
+            match self.write(part) {
+                Ok(()) => {
+                    part.iter().filter_map(|batch| batch.durable.as_ref()).for_each(|durable| {
+                        durable.send_replace(true);
+                    });
+                    self.release(part);
+                    self.unstuck();
+                    group = rest;
+                }
+                Err(_) if part.len() > 1 => most = part.len() / 2,
+                Err(error) => {
+                    self.stuck(&error);
+                    tries += u32::from(self.shared.stop.is_cancelled());
+                    if tries >= LAST_TRIES {
+                        tracing::error!(batches = group.len(), %error, "spool stays unwritable, its last batches are lost");
+                        return self.release(group);
+                    }
+                    thread::sleep(RETRY_AFTER);
                 }
             }
-            thread::sleep(RETRY_AFTER);
         }
+    }
+
+    fn stuck(&self, error: &io::Error) {
+        self.shared.metrics.spool_write_failures.inc();
+        if self.shared.locked(|state| !std::mem::replace(&mut state.stuck, true)) {
+            let spool = self.shared.dir.display();
+            tracing::error!(%spool, %error, "spool cannot be written, new events are dropped and counted until it can");
+            self.shared.changed.notify_waiters();
+        }
+    }
+
+    fn unstuck(&self) {
         if self.shared.locked(|state| std::mem::take(&mut state.stuck)) {
             tracing::info!(spool = %self.shared.dir.display(), "spool can be written again");
         }

@@ -1,0 +1,71 @@
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+
+use super::super::spooled::Spooled;
+use super::*;
+
+fn append(path: &Path, text: &str) {
+    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+fn event(id: usize) -> String {
+    format!("{{\"kind\":\"Event\",\"verb\":\"get\",\"auditID\":\"{id}\"}}\n")
+}
+
+fn spooled() -> (Spooled, PathBuf) {
+    let mut spooled = Spooled::new();
+    let log = spooled.dir.path().join("audit.log");
+    spooled.config.audit_file.path.clone_from(&log);
+    spooled.config.audit_file.poll_every_ms = 10;
+    (spooled, log)
+}
+
+async fn started(spooled: &Spooled, stop: &CancellationToken) -> Started {
+    start(&spooled.config, spooled.outlet.clone(), spooled.metrics.clone(), stop.clone()).await.unwrap()
+}
+
+/// Goal: from a growing log with a malformed line to rows and a loss that names
+/// the line, through a rotation and a restart, every event once.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_reach_the_spool_once_over_rotation_and_restart() {
+    let (mut spooled, log) = spooled();
+    let first = CancellationToken::new();
+    let source = started(&spooled, &first).await;
+    assert!(
+        matches!(&source.status.state, SourceState::Running { detail } if detail.starts_with("waits for"))
+    );
+    append(&log, &format!("{}not json\n{}", event(0), event(1)));
+    assert_eq!(spooled.texts(Table::ApiAccess, "audit_id", 2).await, ["0", "1"]);
+    fs::rename(&log, log.with_extension("log.1")).unwrap();
+    append(&log, &event(2));
+    assert_eq!(spooled.texts(Table::ApiAccess, "audit_id", 1).await, ["2"]);
+    first.cancel();
+    source.task.unwrap().await.unwrap();
+
+    append(&log, &event(3));
+    let second = CancellationToken::new();
+    let source = started(&spooled, &second).await;
+    assert!(matches!(&source.status.state, SourceState::Running { detail } if detail.starts_with("follows")));
+    assert_eq!(spooled.texts(Table::ApiAccess, "audit_id", 1).await, ["3"]);
+    let losses = spooled.losses(1).await;
+    assert!(
+        losses[0].starts_with("malformed: ") && losses[0].contains("audit.log:2: not JSON"),
+        "{losses:?}"
+    );
+    second.cancel();
+    source.task.unwrap().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_followed_is_told_at_the_start() {
+    let (mut spooled, _) = spooled();
+    spooled.config.audit_file.path = PathBuf::new();
+    let off = started(&spooled, &spooled.stop).await;
+    assert!(matches!(off.status.state, SourceState::Off { .. }) && off.task.is_none());
+    spooled.config.audit_file.path = spooled.dir.path().to_owned();
+    let stop = spooled.stop.clone();
+    let folder = start(&spooled.config, spooled.outlet.clone(), spooled.metrics.clone(), stop).await;
+    let message = folder.err().unwrap().to_string();
+    assert!(message.contains("audit_file.path") && message.contains("is a folder"), "{message}");
+}

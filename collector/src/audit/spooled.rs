@@ -1,0 +1,86 @@
+//! A real spool for tests of sources: what they sent, read back from the disk.
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use bailiwick_proto::ship::Outbox;
+use bailiwick_proto::{Table, wire};
+use tokio_util::sync::CancellationToken;
+
+use crate::Config;
+use crate::metrics::Metrics;
+use crate::outlet::Outlet;
+use crate::spool::{Spool, SpoolOutbox};
+
+/// A spool in a folder of its own, and the outlet into it.
+pub(crate) struct Spooled {
+    pub(crate) config: Config,
+    pub(crate) outlet: Outlet,
+    pub(crate) metrics: Metrics,
+    pub(crate) stop: CancellationToken,
+    pub(crate) dir: tempfile::TempDir,
+    outbox: SpoolOutbox,
+    next: u64,
+    _spool: Spool,
+}
+
+impl Spooled {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            node: "node-1".into(),
+            cluster: "cluster-1".into(),
+            spool_dir: dir.path().join("spool"),
+            ..Config::default()
+        };
+        let (metrics, stop) = (Metrics::default(), CancellationToken::new());
+        let spool = Spool::open(&config, metrics.clone(), stop.clone()).unwrap();
+        let outlet =
+            Outlet::new(config.node.clone(), config.cluster.clone(), spool.sender(), metrics.clone());
+        let outbox = spool.outbox_maker()();
+        Self { config, outlet, metrics, stop, dir, outbox, next: 0, _spool: spool }
+    }
+
+    /// The next batch that was spooled, waiting for it.
+    pub(crate) async fn next(&mut self) -> (Table, RecordBatch) {
+        let batch = self.outbox.next(self.next).await.unwrap().unwrap();
+        self.next += 1;
+        let rows = wire::decode(&batch.arrow_ipc, batch.crc32c, &batch.table.wire_schema()).unwrap();
+        (batch.table, rows)
+    }
+
+    /// One text column of the next `count` rows of a table; losses are told first.
+    pub(crate) async fn texts(&mut self, table: Table, column: &str, count: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        while found.len() < count {
+            let (spooled, rows) = self.next().await;
+            if spooled == table {
+                found.extend(texts(&rows, column));
+            }
+        }
+        found
+    }
+
+    /// Tells the losses so far.
+    pub(crate) async fn losses(&mut self, count: usize) -> Vec<String> {
+        self.outlet.flush_losses().await;
+        let mut found = Vec::new();
+        while found.len() < count {
+            let (table, rows) = self.next().await;
+            if table == Table::Losses {
+                let details = texts(&rows, "detail");
+                let reasons = texts(&rows, "reason");
+                found.extend(
+                    reasons.into_iter().zip(details).map(|(reason, detail)| format!("{reason}: {detail}")),
+                );
+            }
+        }
+        found
+    }
+}
+
+/// A text column, nulls as empty text.
+pub(crate) fn texts(rows: &RecordBatch, column: &str) -> Vec<String> {
+    let texts = cast(rows.column_by_name(column).unwrap(), &DataType::Utf8).unwrap();
+    texts.as_string::<i32>().iter().map(|text| text.unwrap_or_default().to_owned()).collect()
+}

@@ -1,0 +1,138 @@
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::super::spooled::Spooled;
+use super::*;
+
+fn event(id: usize) -> String {
+    format!(r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","verb":"get","auditID":"{id}"}}"#)
+}
+
+fn list(items: &[String]) -> String {
+    format!(
+        r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{{}},"items":[{}]}}"#,
+        items.join(",")
+    )
+}
+
+fn spooled() -> Spooled {
+    let mut spooled = Spooled::new();
+    spooled.config.webhook.listen = "127.0.0.1:0".into();
+    spooled
+}
+
+async fn started(spooled: &Spooled) -> Result<Started, CollectorError> {
+    start(&spooled.config, spooled.outlet.clone(), spooled.metrics.clone(), spooled.stop.clone()).await
+}
+
+/// One request over a plain connection; the status and the body of the answer.
+async fn post(addr: SocketAddr, headers: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let length = body.len();
+    let head = format!(
+        "POST /k8s-audit HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // A refused body may not be read to its end.
+    drop(stream.write_all(body.as_bytes()).await);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_item_does_not_spoil_its_neighbours() {
+    let mut spooled = spooled();
+    let addr = started(&spooled).await.unwrap().addr.unwrap();
+    let body = list(&[event(1), r#"{"verb":7}"#.to_owned(), event(2)]);
+    let (status, answer) = post(addr, "", &body).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer.contains(r#""accepted":2"#) && answer.contains(r#""item":1"#), "{answer}");
+    assert_eq!(spooled.texts(Table::ApiAccess, "audit_id", 2).await, ["1", "2"]);
+    let losses = spooled.losses(1).await;
+    assert!(losses[0].starts_with("malformed: webhook: items[1]: "), "{losses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_sent_again_is_taken_once() {
+    let mut spooled = spooled();
+    let addr = started(&spooled).await.unwrap().addr.unwrap();
+    let body = list(&[event(1), event(2), event(2)]);
+    assert!(post(addr, "", &body).await.1.contains(r#""accepted":2,"repeated":1"#));
+    assert!(post(addr, "", &body).await.1.contains(r#""accepted":0,"repeated":3"#));
+    // A client may choose the audit id: another request with the same one is another request.
+    let hidden = event(1).replace("get", "delete");
+    assert!(post(addr, "", &hidden).await.1.contains(r#""accepted":1"#));
+    assert_eq!(spooled.texts(Table::ApiAccess, "verb", 3).await, ["get", "get", "delete"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_list_is_refused_and_named() {
+    let mut spooled = spooled();
+    spooled.config.webhook.max_body_bytes = 2000;
+    let addr = started(&spooled).await.unwrap().addr.unwrap();
+    for (body, status, told) in [
+        ("", 400, "not an EventList"),
+        ("[1]", 400, "not an EventList"),
+        (r#"{"kind":"Pod"}"#, 400, "kind \\\"Pod\\\""),
+        (&list(&["{}".to_owned()]), 400, "none of the fields"),
+        (&list(&[]), 200, "\"accepted\":0"),
+        (&" ".repeat(3000), 413, ""),
+    ] {
+        let (found, answer) = post(addr, "", body).await;
+        assert_eq!(found, status, "{body}: {answer}");
+        assert!(answer.contains(told) || answer.contains(&told.replace('\\', "")), "{body}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_asked_for_where_one_is_configured() {
+    let mut spooled = spooled();
+    let token = spooled.dir.path().join("token");
+    std::fs::write(&token, "secret\n").unwrap();
+    spooled.config.webhook.token_file = Some(token);
+    let addr = started(&spooled).await.unwrap().addr.unwrap();
+    for (headers, status) in [
+        ("", 401),
+        ("authorization: Bearer secre\r\n", 401),
+        ("authorization: Basic secret\r\n", 401),
+        ("authorization: Bearer secret\r\n", 200),
+    ] {
+        assert_eq!(post(addr, headers, &event(1)).await.0, status, "{headers}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_loopback_there_must_be_a_token() {
+    let mut spooled = spooled();
+    for (listen, told) in
+        [("0.0.0.0:0", "not loopback"), ("localhost", "not an address"), ("127.0.0.1", "not an address")]
+    {
+        spooled.config.webhook.listen = listen.into();
+        let message = started(&spooled).await.err().unwrap().to_string();
+        assert!(message.contains("webhook.listen") && message.contains(told), "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_in_use_is_missing_or_an_error() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut spooled = spooled();
+    spooled.config.webhook.listen = taken.local_addr().unwrap().to_string();
+    assert!(matches!(started(&spooled).await.unwrap().status.state, SourceState::Missing { .. }));
+    spooled.config.webhook.enabled = Enabled::On;
+    assert!(matches!(started(&spooled).await, Err(CollectorError::Listen { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_the_listener() {
+    let spooled = spooled();
+    let source = started(&spooled).await.unwrap();
+    assert_eq!(post(source.addr.unwrap(), "", &event(1)).await.0, 200);
+    spooled.stop.cancel();
+    source.task.unwrap().await.unwrap();
+    assert!(TcpStream::connect(source.addr.unwrap()).await.is_err());
+}
