@@ -80,6 +80,9 @@ pub struct Syscalls {
     /// Whether a started program's environment is kept, in `proc_env`. It often
     /// holds secrets, so it is off.
     pub environment: bool,
+    /// Only events of this cgroup, for tests that count every one; 0 for all.
+    #[serde(skip)]
+    pub(crate) only_cgroup: u64,
 }
 
 /// The `collector.audit_file` section.
@@ -101,7 +104,7 @@ pub struct Webhook {
     /// Whether it listens.
     pub enabled: Enabled,
     /// Where it listens, address and port; port 0 takes any free one. Outside
-    /// of loopback it needs `token_file`.
+    /// of loopback it needs `token_file`, `cert_file` and `key_file`.
     pub listen: String,
     /// A file whose content the API server must present as `authorization: Bearer`.
     pub token_file: Option<PathBuf>,
@@ -176,6 +179,7 @@ impl Default for Syscalls {
             poll_every_ms: 40,
             max_processes: 32_768,
             environment: false,
+            only_cgroup: 0,
         }
     }
 }

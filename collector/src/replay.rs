@@ -21,6 +21,8 @@ use crate::recording::{Reader, RecordingError};
 use crate::{CollectorError, Config, SourceState, SourceStatus, Started};
 
 const NAME: &str = "replay";
+/// A recording can wait, so no row of it is dropped while the spool is full.
+const LANE: Lane = Lane::Audit;
 /// Batches read ahead of the spool.
 const AHEAD: usize = 4;
 
@@ -118,7 +120,7 @@ async fn play(path: PathBuf, stage: Stage, outlet: Outlet, stop: CancellationTok
         let Some((table, rows)) = next else { break };
         tokio::select! {
             biased;
-            () = outlet.send(table, lane(table), rows) => {}
+            () = outlet.send(table, LANE, rows) => {}
             () = stop.cancelled() => break,
         }
     }
@@ -139,15 +141,6 @@ fn read(path: &Path, stage: &Stage, send: &mpsc::Sender<(Table, RecordBatch)>) -
         }
     }
     Ok(())
-}
-
-fn lane(table: Table) -> Lane {
-    match table {
-        Table::Losses => Lane::Losses,
-        Table::Usage => Lane::Usage,
-        Table::Syscalls => Lane::Process,
-        Table::ApiAccess | Table::Alerts | Table::Queries => Lane::Audit,
-    }
 }
 
 // === impl Stage ===

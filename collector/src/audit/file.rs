@@ -1,8 +1,9 @@
 //! The API server's audit log, followed as it grows.
 //!
-//! A place is saved only after its rows are in the spool. So a restart loses
-//! nothing, and repeats at most the rows that were spooled between the last two
-//! saves: delivery from a log is at least once.
+//! A log that was never followed is read from its start. A place is saved only
+//! after its rows are durable in the spool. So a restart loses nothing, and
+//! repeats at most the part of the log whose rows were durable and whose place
+//! was not when the process was killed: delivery from a log is at least once.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,8 +43,8 @@ pub(crate) async fn start(
         let detail = "give collector.audit_file.path, or --audit-log FILE".to_owned();
         return Ok(Started { status: status(SourceState::Off { detail }), task: None, addr: None });
     }
-    if section.path.is_dir() {
-        let message = format!("{} is a folder; name the file itself", section.path.display());
+    if section.path.exists() && !section.path.is_file() {
+        let message = format!("{} is not a regular file; name the log itself", section.path.display());
         return Err(CollectorError::config("audit_file.path", message));
     }
     if section.max_line_bytes == 0 || section.max_line_bytes > MAX_LINE_BYTES {

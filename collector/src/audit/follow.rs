@@ -162,8 +162,8 @@ impl Follower {
     /// Opens where an earlier process stopped, or the log from its start.
     fn first(&mut self, found: &mut dyn FnMut(Found<'_>)) -> io::Result<Option<Open>> {
         if let Some(bookmark) = &self.resume {
-            for (_, path) in self.generations()? {
-                let Some(file) = existing(&path)? else { continue };
+            for (_, path) in self.generations() {
+                let Some(file) = self.readable(&path)? else { continue };
                 if bookmark.fits(&file)? {
                     let open = Open::at(file, bookmark)?;
                     self.resume = None;
@@ -171,7 +171,7 @@ impl Follower {
                 }
             }
         }
-        let Some(file) = existing(&self.path)? else { return Ok(None) };
+        let Some(file) = self.readable(&self.path)? else { return Ok(None) };
         let open = Open::start(file)?;
         if self.resume.take().is_some() {
             found(Found::Gone);
@@ -183,40 +183,46 @@ impl Follower {
     /// the one that has the name now.
     fn after(&self, before: &Open) -> io::Result<Option<Open>> {
         let modified = before.file.metadata()?.modified()?;
-        for (time, path) in self.generations()? {
-            let Some(file) = existing(&path)? else { continue };
+        for (time, path) in self.generations() {
+            if time.is_some_and(|time| time < modified) {
+                continue;
+            }
+            let Some(file) = self.readable(&path)? else { continue };
             let open = Open::start(file)?;
-            let is_it = (open.device, open.inode) == (before.device, before.inode);
-            if !is_it && (time >= modified || path == self.path) {
+            if (open.device, open.inode) != (before.device, before.inode) {
                 return Ok(Some(open));
             }
         }
         Ok(None)
     }
 
-    /// The log and its renamed generations, oldest first, the log itself last.
-    fn generations(&self) -> io::Result<Vec<(SystemTime, PathBuf)>> {
+    /// The renamed generations of the log by their last change, oldest first, and
+    /// the log itself. A folder that cannot be listed shows the log alone.
+    fn generations(&self) -> Vec<(Option<SystemTime>, PathBuf)> {
         let folder = match self.path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let mut found = Vec::new();
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let entry = entry?;
-            if is_generation(&name, &entry.file_name().to_string_lossy()) {
-                let Ok(metadata) = entry.metadata() else { continue };
-                found.push((metadata.modified()?, entry.path()));
-            }
-        }
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let earlier = entries.filter(|entry| is_generation(&name, &entry.file_name().to_string_lossy()));
+        let dated = |entry: fs::DirEntry| Some((Some(entry.metadata().ok()?.modified().ok()?), entry.path()));
+        let mut found: Vec<_> = earlier.filter_map(dated).collect();
         found.sort();
-        found.push((SystemTime::now(), self.path.clone()));
-        Ok(found)
+        found.push((None, self.path.clone()));
+        found
+    }
+
+    /// An earlier generation that this user may not read is passed over; the log
+    /// itself must be readable.
+    fn readable(&self, path: &Path) -> io::Result<Option<File>> {
+        match existing(path) {
+            Err(error) if path != self.path => {
+                tracing::debug!(path = %path.display(), %error, "earlier audit log is not read");
+                Ok(None)
+            }
+            other => other,
+        }
     }
 }
 
@@ -245,17 +251,15 @@ fn is_generation(name: &str, other: &str) -> bool {
         && number.chars().all(|each| each.is_ascii_digit() || matches!(each, 'T' | '-' | '.' | ':' | '_'))
 }
 
-/// The file if it is one that can be followed.
+/// The file if it is one that can be followed. Opening a pipe would wait for its
+/// writer, so the kind is looked at before.
 fn existing(path: &Path) -> io::Result<Option<File>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if file.metadata()?.is_file() {
-        Ok(Some(file))
-    } else {
-        Err(io::Error::other("this is not a regular file"))
+    let absent =
+        |error: io::Error| if error.kind() == io::ErrorKind::NotFound { Ok(None) } else { Err(error) };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => File::open(path).map(Some).or_else(absent),
+        Ok(_) => Err(io::Error::other("this is not a regular file")),
+        Err(error) => absent(error),
     }
 }
 

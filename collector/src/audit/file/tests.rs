@@ -67,5 +67,5 @@ async fn what_cannot_be_followed_is_told_at_the_start() {
     let stop = spooled.stop.clone();
     let folder = start(&spooled.config, spooled.outlet.clone(), spooled.metrics.clone(), stop).await;
     let message = folder.err().unwrap().to_string();
-    assert!(message.contains("audit_file.path") && message.contains("is a folder"), "{message}");
+    assert!(message.contains("audit_file.path") && message.contains("not a regular file"), "{message}");
 }

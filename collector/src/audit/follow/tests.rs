@@ -155,6 +155,21 @@ fn a_bookmark_whose_file_is_gone_says_so() {
 }
 
 #[test]
+fn what_only_looks_like_a_generation_does_no_harm() {
+    let log = Log::new();
+    let mut follower = log.follower(None);
+    log.append("a\n");
+    assert_eq!(seen(&mut follower), ["1:a"]);
+    log.rename("audit.log.1");
+    fs::create_dir(log.dir.path().join("audit.log.2")).unwrap();
+    nix::unistd::mkfifo(&log.dir.path().join("audit.log.3"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    log.append("b\n");
+    assert_eq!(seen(&mut follower), ["1:b"]);
+    let pipe = Follower::new(&log.dir.path().join("audit.log.3"), MAX, None).look(&mut |_| {});
+    assert_eq!(pipe.unwrap_err().to_string(), "this is not a regular file");
+}
+
+#[test]
 fn names_that_rotation_gives() {
     for other in ["audit.log.1", "audit.log-20261124", "audit-2026-11-24T01-02-03.004.log"] {
         assert!(is_generation("audit.log", other), "{other}");

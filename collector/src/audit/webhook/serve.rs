@@ -72,17 +72,13 @@ pub(super) async fn run(listener: TcpListener, door: Door, router: Router, stop:
 // === impl Door ===
 
 impl Door {
-    /// Checks the section. Outside of loopback a token is a must.
+    /// Checks the section. Outside of loopback a token and TLS are a must.
     pub(super) fn of(section: &Webhook) -> Result<Self, CollectorError> {
         let addr: SocketAddr = section.listen.parse().map_err(|_| {
             let message = format!("{:?} is not an address and port, e.g. 127.0.0.1:4181", section.listen);
             CollectorError::config("webhook.listen", message)
         })?;
         let token = section.token_file.as_deref().map(Token::read).transpose()?;
-        if token.is_none() && !addr.ip().is_loopback() {
-            let message = format!("{addr} is not loopback: set webhook.token_file, or listen on 127.0.0.1");
-            return Err(CollectorError::config("webhook.listen", message));
-        }
         let tls = match (&section.cert_file, &section.key_file) {
             (Some(cert), Some(key)) => Some(acceptor(cert, key)?),
             (None, None) => None,
@@ -93,6 +89,12 @@ impl Door {
                 ));
             }
         };
+        if (token.is_none() || tls.is_none()) && !addr.ip().is_loopback() {
+            let message = format!(
+                "{addr} is not loopback: set webhook.token_file, cert_file and key_file, or listen on 127.0.0.1"
+            );
+            return Err(CollectorError::config("webhook.listen", message));
+        }
         Ok(Self { addr, token, tls })
     }
 

@@ -1,10 +1,15 @@
 use std::net::SocketAddr;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::super::spooled::Spooled;
 use super::*;
+
+const CERT: &str = include_str!("tests/test.crt");
+const KEY: &str = include_str!("tests/test.key");
 
 fn event(id: usize) -> String {
     format!(r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","verb":"get","auditID":"{id}"}}"#)
@@ -29,7 +34,14 @@ async fn started(spooled: &Spooled) -> Result<Started, CollectorError> {
 
 /// One request over a plain connection; the status and the body of the answer.
 async fn post(addr: SocketAddr, headers: &str, body: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(addr).await.unwrap();
+    post_over(TcpStream::connect(addr).await.unwrap(), headers, body).await
+}
+
+async fn post_over(
+    mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
     let length = body.len();
     let head = format!(
         "POST /k8s-audit HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
@@ -105,9 +117,65 @@ async fn a_token_is_asked_for_where_one_is_configured() {
     }
 }
 
+/// Writes the certificate of this test into the configuration.
+fn with_tls(spooled: &mut Spooled) {
+    let (cert, key) = (spooled.dir.path().join("test.crt"), spooled.dir.path().join("test.key"));
+    std::fs::write(&cert, CERT).unwrap();
+    std::fs::write(&key, KEY).unwrap();
+    spooled.config.webhook.cert_file = Some(cert);
+    spooled.config.webhook.key_file = Some(key);
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn beyond_loopback_there_must_be_a_token() {
+async fn tls_is_spoken_where_it_is_configured() {
     let mut spooled = spooled();
+    with_tls(&mut spooled);
+    let source = started(&spooled).await.unwrap();
+    assert!(matches!(&source.status.state, SourceState::Running { detail } if detail.contains("https://")));
+    // Somebody who connects and says nothing keeps nobody waiting.
+    let _silent = TcpStream::connect(source.addr.unwrap()).await.unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(CERT.as_bytes()).unwrap()).unwrap();
+    let client =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+    let stream = TcpStream::connect(source.addr.unwrap()).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+    let stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+    assert_eq!(post_over(stream, "", &event(1)).await.0, 200);
+    assert_eq!(spooled.texts(Table::ApiAccess, "audit_id", 1).await, ["1"]);
+    spooled.stop.cancel();
+    source.task.unwrap().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_none_is_named() {
+    let mut spooled = spooled();
+    with_tls(&mut spooled);
+    spooled.config.webhook.key_file = None;
+    let message = started(&spooled).await.err().unwrap().to_string();
+    assert!(message.contains("webhook.cert_file") && message.contains("key_file beside it"), "{message}");
+    with_tls(&mut spooled);
+    std::fs::write(spooled.dir.path().join("test.key"), "no key").unwrap();
+    let message = started(&spooled).await.err().unwrap().to_string();
+    assert!(message.contains("webhook.key_file") && message.contains("test.key"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_loopback_there_must_be_a_token_and_tls() {
+    let mut spooled = spooled();
+    let token = spooled.dir.path().join("token");
+    std::fs::write(&token, "secret").unwrap();
+    spooled.config.webhook.listen = "0.0.0.0:0".into();
+    spooled.config.webhook.token_file = Some(token);
+    let message = started(&spooled).await.err().unwrap().to_string();
+    assert!(message.contains("not loopback"), "{message}");
+    with_tls(&mut spooled);
+    assert!(started(&spooled).await.unwrap().addr.is_some());
+    spooled.config.webhook.token_file = None;
     for (listen, told) in
         [("0.0.0.0:0", "not loopback"), ("localhost", "not an address"), ("127.0.0.1", "not an address")]
     {
