@@ -135,3 +135,27 @@ impl Metrics {
         to.register("damaged_wal_objects", "wal objects set aside", self.damaged_wal.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page for the person on call names only metrics that there are.
+    #[test]
+    fn the_operations_page_names_what_exists() {
+        let page = include_str!("../../docs/operations.md");
+        let (mut registry, mut text) = (Registry::default(), String::new());
+        // A family without members has no line of its own.
+        Metrics::register(&mut registry).reject("gap");
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let types: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let exists = |name: &str| {
+            let base = name.strip_suffix("_total").unwrap_or(name);
+            types.iter().any(|found| found.split(' ').next() == Some(base))
+        };
+        let named = page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let named: Vec<&str> = named.filter(|word| word.starts_with("bailiwick_ingest_")).collect();
+        let missing: Vec<_> = named.iter().filter(|name| !exists(name)).collect();
+        assert!(named.len() > 10 && missing.is_empty(), "not registered: {missing:?}");
+    }
+}

@@ -20,7 +20,7 @@ use crate::dedupe::Verdict;
 use crate::flush::{Flusher, Window};
 use crate::wal::{Ready, Wal};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 const STEPS: usize = 40;
 const TABLES: [Table; 2] = [Table::Losses, Table::Queries];
 
