@@ -1,5 +1,7 @@
 //! A real spool for tests of sources: what they sent, read back from the disk.
 
+use std::time::Duration;
+
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
@@ -41,9 +43,10 @@ impl Spooled {
         Self { config, outlet, metrics, stop, dir, outbox, next: 0, _spool: spool }
     }
 
-    /// The next batch that was spooled, waiting for it.
+    /// The next batch that was spooled, waiting for it; far too long means never.
     pub(crate) async fn next(&mut self) -> (Table, RecordBatch) {
-        let batch = self.outbox.next(self.next).await.unwrap().unwrap();
+        let next = tokio::time::timeout(Duration::from_secs(60), self.outbox.next(self.next));
+        let batch = next.await.unwrap().unwrap().unwrap();
         self.next += 1;
         let rows = wire::decode(&batch.arrow_ipc, batch.crc32c, &batch.table.wire_schema()).unwrap();
         (batch.table, rows)

@@ -84,11 +84,14 @@ fn pod(uid: &str, container: &str) -> Value {
     })
 }
 
-/// Waits for what another task brings about; the test's own time limit ends it.
+/// Waits for what another task brings about; far too long means never.
 async fn until(mut done: impl FnMut() -> bool) {
-    while !done() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let waited = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waited).await.unwrap();
 }
 
 /// Goal: pods are as the API tells them, through additions, deletions, a watch

@@ -30,6 +30,8 @@ pub(super) struct Layout {
     /// Mounts of v1 controllers, where those are in use.
     v1: HashMap<&'static str, PathBuf>,
     proc: PathBuf,
+    /// The size of a page of memory, in which resident sizes are told.
+    page_b: u64,
 }
 
 /// All cgroups at one moment.
@@ -60,7 +62,7 @@ impl Layout {
             (there && mount != v2).then_some((name, mount))
         };
         let v1 = v1.into_iter().filter_map(mounted).collect();
-        Some(Self { v2, v1, proc: proc.to_owned() })
+        Some(Self { v2, v1, proc: proc.to_owned(), page_b: page_bytes(proc) })
     }
 
     /// Where each figure comes from, for a person.
@@ -154,11 +156,22 @@ impl Layout {
     /// A process that ended meanwhile holds nothing.
     fn resident_b(&self, pid: &str) -> Option<u64> {
         pid.parse::<u32>().ok()?;
-        let status = text(&self.proc.join(pid).join("status")).ok()??;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        kib.checked_mul(1024)
+        let statm = text(&self.proc.join(pid).join("statm")).ok()??;
+        let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+        pages.checked_mul(self.page_b)
     }
+}
+
+/// What the kernel told this process at its start: pairs of a number that says
+/// what, and the value.
+fn page_bytes(proc: &Path) -> u64 {
+    const AT_PAGESZ: usize = 6;
+    const WORD: usize = size_of::<usize>();
+    let auxv = fs::read(proc.join("self/auxv")).unwrap_or_default();
+    let (words, _) = auxv.as_chunks::<WORD>();
+    let (pairs, _) = words.as_chunks::<2>();
+    let page = pairs.iter().find(|[what, _]| usize::from_ne_bytes(*what) == AT_PAGESZ);
+    page.map_or(4096, |[_, value]| usize::from_ne_bytes(*value) as u64)
 }
 
 fn charged(current_b: u64, inactive_file_b: Option<u64>) -> Memory {

@@ -38,7 +38,7 @@ fn a_machine_with_cgroup_v2_alone() {
             "cgroup/a.slice/io.stat",
             "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n8:16 rbytes=5 wbytes=0 rios=1 wios=0\n",
         ),
-        ("proc/1/status", "Name:\tinit\nVmRSS:\t      12 kB\nThreads:\t1\n"),
+        ("proc/1/statm", "900 3 2 1 0 30 0\n"),
     ]);
     let readings = scan(dir.path());
     assert_eq!(readings.len(), 2);
@@ -72,7 +72,7 @@ fn a_machine_with_v1_controllers_beside_v2() {
             "cgroup/blkio/docker/x/blkio.throttle.io_service_bytes_recursive",
             "8:0 Read 11\n8:0 Write 22\n8:0 Total 33\nTotal 33\n",
         ),
-        ("proc/7/status", "VmRSS:\t1 kB\n"),
+        ("proc/7/statm", "1 1 1 1 0 1 0\n"),
     ]);
     let readings = scan(dir.path());
     let paths: Vec<_> = readings.iter().map(|reading| reading.path.as_str()).collect();
@@ -116,4 +116,11 @@ fn files_that_say_nonsense_count_nothing() {
 fn without_cgroup_v2_there_is_no_layout() {
     let dir = tree(&[("cgroup/memory/cgroup.procs", "")]);
     assert!(Layout::find(&dir.path().join("cgroup"), &dir.path().join("proc")).is_none());
+}
+
+#[test]
+fn the_size_of_a_page_is_the_kernels() {
+    let page = page_bytes(Path::new("/proc"));
+    assert!(page.is_power_of_two() && page >= 4096, "{page}");
+    assert_eq!(page_bytes(Path::new("/nowhere")), 4096);
 }
