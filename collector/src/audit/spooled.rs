@@ -28,11 +28,17 @@ pub(crate) struct Spooled {
 
 impl Spooled {
     pub(crate) fn new() -> Self {
+        Self::of(Config::default().spool_bytes)
+    }
+
+    /// A spool that holds so much.
+    pub(crate) fn of(spool_bytes: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = Config {
             node: "node-1".into(),
             cluster: "cluster-1".into(),
             spool_dir: dir.path().join("spool"),
+            spool_bytes,
             ..Config::default()
         };
         let (metrics, stop) = (Metrics::default(), CancellationToken::new());

@@ -69,3 +69,20 @@ async fn what_cannot_be_followed_is_told_at_the_start() {
     let message = folder.err().unwrap().to_string();
     assert!(message.contains("audit_file.path") && message.contains("not a regular file"), "{message}");
 }
+
+/// Goal: the log is not marked as read where the spool took nothing. Method: a
+/// spool of one mebibyte, and a log with more events of 300 kB than fit.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_spool_did_not_take_is_read_again() {
+    let mut spooled = Spooled::of(1 << 20);
+    let log = spooled.dir.path().join("audit.log");
+    spooled.config.audit_file.path.clone_from(&log);
+    let large = |id: usize| event(id).replace("get", &"x".repeat(300_000));
+    append(&log, &(0..6).map(large).collect::<String>());
+    let source = started(&spooled, &spooled.stop).await;
+    assert_eq!(spooled.texts(Table::ApiAccess, "audit_id", 3).await, ["0", "1", "2"]);
+    spooled.stop.cancel();
+    source.task.unwrap().await.unwrap();
+    let bookmark = Shelf::new(&spooled.config.spool_dir).load(&log).unwrap();
+    assert_eq!((bookmark.line, bookmark.offset), (3, 3 * large(0).len() as u64));
+}

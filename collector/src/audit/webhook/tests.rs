@@ -204,3 +204,26 @@ async fn a_stop_ends_the_listener() {
     source.task.unwrap().await.unwrap();
     assert!(TcpStream::connect(source.addr.unwrap()).await.is_err());
 }
+
+/// Goal: what the spool does not take is never acknowledged. Method: a spool of
+/// one mebibyte, filled to where a fourth event of 300 kB does not fit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_spool_answers_that_it_is_busy() {
+    let spooled = Spooled::of(1 << 20);
+    let hook = Hook::new(spooled.outlet.clone(), None);
+    let large = |id: usize| event(id).replace("\"get\"", &format!("\"{}\"", "x".repeat(300_000)));
+    for id in 0..3 {
+        let answer = receive(State(hook.clone()), HeaderMap::new(), large(id).into()).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+    // Without a stop it would wait for room until its patience ends.
+    spooled.stop.cancel();
+    for _ in 0..2 {
+        let answer = receive(State(hook.clone()), HeaderMap::new(), large(3).into()).await;
+        assert_eq!(
+            answer.status(),
+            StatusCode::SERVICE_UNAVAILABLE,
+            "and the repeated one is not taken for known"
+        );
+    }
+}
