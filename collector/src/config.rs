@@ -173,9 +173,10 @@ impl Default for Syscalls {
     fn default() -> Self {
         Self {
             enabled: Enabled::Auto,
-            process_ring_bytes: 4 << 20,
-            network_ring_bytes: 8 << 20,
-            file_ring_bytes: 16 << 20,
+            // The kernel counts a ring twice as memory of the process.
+            process_ring_bytes: 2 << 20,
+            network_ring_bytes: 2 << 20,
+            file_ring_bytes: 8 << 20,
             poll_every_ms: 40,
             max_processes: 32_768,
             environment: false,

@@ -47,10 +47,18 @@ impl Courier {
             Ok(Err(error)) => tracing::error!(%error, "delivery ended by a panic"),
             Err(_) => {
                 self.task.abort();
+                // Only when it has really ended does the spool's folder become free.
+                let _ = (&mut self.task).await;
                 let connected = self.delivery.is_connected();
                 tracing::warn!(connected, "not everything was acknowledged, the rest stays in the spool");
             }
         }
+    }
+}
+
+impl Drop for Courier {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -74,7 +82,10 @@ async fn run(outbox: impl Fn() -> crate::spool::SpoolOutbox, endpoint: Endpoint,
 
 fn endpoint(config: &Config) -> Result<Endpoint, CollectorError> {
     let wrong = |message: String| CollectorError::Config { field: "endpoint", message };
-    let uri: Uri = config.endpoint.parse().map_err(|error| wrong(format!("{:?} is not a URL: {error}", config.endpoint)))?;
+    let uri: Uri = config
+        .endpoint
+        .parse()
+        .map_err(|error| wrong(format!("{:?} is not a URL: {error}", config.endpoint)))?;
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let endpoint = Endpoint::from(uri.clone())
         .connect_timeout(Duration::from_secs(5))
@@ -93,7 +104,8 @@ fn endpoint(config: &Config) -> Result<Endpoint, CollectorError> {
 }
 
 fn authority(config: &Config) -> Result<Certificate, CollectorError> {
-    let missing = || CollectorError::config("ca_file", "must name the certificates to check an https endpoint against");
+    let missing =
+        || CollectorError::config("ca_file", "must name the certificates to check an https endpoint against");
     let file = config.ca_file.as_ref().ok_or_else(missing)?;
     let pem = fs::read(file).map_err(|source| unreadable("ca_file", file, source))?;
     Ok(Certificate::from_pem(pem))
@@ -117,7 +129,9 @@ mod tests {
         for good in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"] {
             assert!(endpoint(&with(good)).is_ok(), "{good}");
         }
-        for bad in ["http://10.0.0.1:1", "http://ingest:1", "https://ingest:1", "ftp://127.0.0.1", "", "no url"] {
+        for bad in
+            ["http://10.0.0.1:1", "http://ingest:1", "https://ingest:1", "ftp://127.0.0.1", "", "no url"]
+        {
             assert!(endpoint(&with(bad)).is_err(), "{bad}");
         }
     }

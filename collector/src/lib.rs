@@ -13,10 +13,10 @@
 //! the others what is missing; [`Collector::join`] ends them after the token
 //! was cancelled. This room knows nothing of the bucket, of tenants or of SQL.
 
-pub mod config;
 mod attribution;
 mod audit;
 mod columns;
+pub mod config;
 mod delivery;
 mod error;
 mod kube;
@@ -116,7 +116,8 @@ impl Collector {
         let metrics = Metrics::register(registry);
         let spool = Spool::open(&config, metrics.clone(), stop.clone())?;
         let courier = Courier::start(&config, &spool)?;
-        let outlet = Outlet::new(config.node.clone(), config.cluster.clone(), spool.sender(), metrics.clone());
+        let outlet =
+            Outlet::new(config.node.clone(), config.cluster.clone(), spool.sender(), metrics.clone());
         // What opening the spool found missing is told like any other loss.
         if let Some(damage) = spool.damage() {
             outlet.lost("ship", "batch", "spool_damaged", damage.batches, &damage.detail);

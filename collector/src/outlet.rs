@@ -225,7 +225,12 @@ impl Outlet {
         }
     }
 
-    fn loss_rows(&self, now: i64, since_us: i64, counts: &HashMap<Loss, u64>) -> Result<Bytes, wire::WireError> {
+    fn loss_rows(
+        &self,
+        now: i64,
+        since_us: i64,
+        counts: &HashMap<Loss, u64>,
+    ) -> Result<Bytes, wire::WireError> {
         let mut columns = Columns::new(Table::Losses);
         for (loss, count) in counts {
             columns.time("time", Some(now));
@@ -290,7 +295,9 @@ fn own(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
 fn classes(table: Table, rows: &RecordBatch) -> Vec<(&'static str, u64)> {
     let all = rows.num_rows() as u64;
     let types = match table {
-        Table::Syscalls => rows.column_by_name("evt_type").and_then(|types| cast(types, &DataType::Utf8).ok()),
+        Table::Syscalls => {
+            rows.column_by_name("evt_type").and_then(|types| cast(types, &DataType::Utf8).ok())
+        }
         Table::ApiAccess => return vec![("request", all)],
         Table::Usage => return vec![("interval", all)],
         _ => return vec![("row", all)],

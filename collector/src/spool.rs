@@ -143,10 +143,17 @@ struct Waiting {
 impl Spool {
     /// Opens or makes the spool in `config.spool_dir`, cuts a torn tail, and
     /// starts its writer. Another process's folder is refused.
-    pub(crate) fn open(config: &Config, metrics: Metrics, stop: CancellationToken) -> Result<Self, CollectorError> {
+    pub(crate) fn open(
+        config: &Config,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) -> Result<Self, CollectorError> {
         let dir = config.spool_dir.clone();
         if config.spool_bytes < LEAST_BYTES {
-            return Err(CollectorError::config("spool_bytes", format!("is under {LEAST_BYTES}, the least of use")));
+            return Err(CollectorError::config(
+                "spool_bytes",
+                format!("is under {LEAST_BYTES}, the least of use"),
+            ));
         }
         let failed = |message| {
             let path = dir.clone();
@@ -154,7 +161,8 @@ impl Spool {
         };
         std::fs::create_dir_all(&dir).map_err(failed("cannot be made"))?;
         let lock = lock(&dir)?;
-        let found = recover::recover(&dir, &collector_name(config)).map_err(failed("cannot be read or written"))?;
+        let found =
+            recover::recover(&dir, &collector_name(config)).map_err(failed("cannot be read or written"))?;
         let state = State {
             identity: found.identity,
             next: found.next,
@@ -178,7 +186,8 @@ impl Spool {
         });
         shared.publish_metrics();
         let (queue, waiting) = mpsc::channel();
-        let writer = writer::start(Arc::clone(&shared), waiting).map_err(failed("its writer cannot be started"))?;
+        let writer =
+            writer::start(Arc::clone(&shared), waiting).map_err(failed("its writer cannot be started"))?;
         Ok(Self { shared, queue, writer, damage: found.damage })
     }
 
@@ -236,7 +245,13 @@ impl SpoolSender {
         }
     }
 
-    async fn hand(&self, table: Table, lane: Lane, bytes: Bytes, durable: Option<watch::Sender<bool>>) -> Pushed {
+    async fn hand(
+        &self,
+        table: Table,
+        lane: Lane,
+        bytes: Bytes,
+        durable: Option<watch::Sender<bool>>,
+    ) -> Pushed {
         let size = u32::try_from(bytes.len().clamp(1, QUEUE_BYTES)).unwrap_or(u32::MAX);
         loop {
             let changed = self.shared.changed.notified();

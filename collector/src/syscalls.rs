@@ -69,7 +69,9 @@ pub(crate) async fn start(
         Err(Missing { what, how_to_get_it }) if config.syscalls.enabled == Enabled::On => {
             return Err(CollectorError::Source { name: NAME, what, how_to_get_it });
         }
-        Err(Missing { what, how_to_get_it }) => return Ok(told(SourceState::Missing { what, how_to_get_it })),
+        Err(Missing { what, how_to_get_it }) => {
+            return Ok(told(SourceState::Missing { what, how_to_get_it }));
+        }
     };
     let task = tokio::spawn(deliver(batches, ended, outlet));
     Ok(Started { task: Some(task), ..told(SourceState::Running { detail }) })
@@ -143,7 +145,11 @@ fn spawn(drain: Drain) -> io::Result<oneshot::Receiver<io::Result<()>>> {
     Ok(ended)
 }
 
-async fn deliver(mut batches: mpsc::Receiver<Batch>, ended: oneshot::Receiver<io::Result<()>>, outlet: Outlet) {
+async fn deliver(
+    mut batches: mpsc::Receiver<Batch>,
+    ended: oneshot::Receiver<io::Result<()>>,
+    outlet: Outlet,
+) {
     while let Some((lane, rows)) = batches.recv().await {
         outlet.send(Table::Syscalls, lane, rows).await;
     }
@@ -155,7 +161,8 @@ async fn deliver(mut batches: mpsc::Receiver<Batch>, ended: oneshot::Receiver<io
 }
 
 fn detail(programs: &Programs, capture: &Capture) -> String {
-    let mut parts = vec![format!("exec, fork, exit, open, connect of all processes ({} known)", capture.process_count())];
+    let mut parts =
+        vec![format!("exec, fork, exit, open, connect of all processes ({} known)", capture.process_count())];
     parts.extend(programs.notes.iter().cloned());
     if !capture.has_cgroups() {
         parts.push("cgroup v2 is not mounted: containers cannot be told apart".into());

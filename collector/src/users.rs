@@ -93,7 +93,8 @@ mod tests {
     fn names_follow_the_files() {
         let dir = tempfile::tempdir().unwrap();
         let (passwd, group) = (dir.path().join("passwd"), dir.path().join("group"));
-        fs::write(&passwd, "root:x:0:0:root:/root:/bin/bash\nadmin:x:0:0::/:/bin/sh\nbad line\nx:y:z\n").unwrap();
+        fs::write(&passwd, "root:x:0:0:root:/root:/bin/bash\nadmin:x:0:0::/:/bin/sh\nbad line\nx:y:z\n")
+            .unwrap();
         let mut users = Users::of(passwd.clone(), group.clone());
         assert_eq!((users.user(0), users.user(7), users.group(0)), ("root", NO_NAME, NO_NAME));
         fs::write(&group, "wheel:x:0:\n").unwrap();

@@ -19,7 +19,10 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 const LAST_TRIES: u32 = 8;
 
 /// Ends when it is told so by `None`, with everything sent before it durable.
-pub(super) fn start(shared: Arc<Shared>, queue: mpsc::Receiver<Option<Waiting>>) -> io::Result<JoinHandle<()>> {
+pub(super) fn start(
+    shared: Arc<Shared>,
+    queue: mpsc::Receiver<Option<Waiting>>,
+) -> io::Result<JoinHandle<()>> {
     let writer = Writer { shared, active: None, buffer: Vec::new() };
     thread::Builder::new().name("spool-writer".into()).spawn(move || writer.run(&queue))
 }
@@ -126,7 +129,8 @@ impl Writer {
                 cached: Some(batch.bytes.clone()),
             });
         }
-        let written = active.file.write_all_at(&self.buffer, active.bytes).and_then(|()| active.file.sync_data());
+        let written =
+            active.file.write_all_at(&self.buffer, active.bytes).and_then(|()| active.file.sync_data());
         if let Err(error) = written {
             // Whatever arrived of it must not be taken for a record later.
             if let Err(error) = active.file.set_len(active.bytes) {

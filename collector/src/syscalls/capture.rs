@@ -10,7 +10,7 @@ use super::clock::{self, Clock};
 use super::decode::{self, Connect, Event, Exec, Open, Record};
 use super::processes::{Processes, Program};
 use super::rows::{Common, OpenedPath, Rows, comm};
-use super::{paths, proc_fs, sockets};
+use super::{flags, paths, proc_fs, sockets};
 use crate::config::Syscalls;
 use crate::outlet::Lane;
 use crate::pods::{Pod, Pods};
@@ -124,8 +124,18 @@ impl Capture {
         match event {
             Event::Exec(exec) => self.exec(&header, &exec),
             Event::Fork(fork) => {
-                self.processes.forked(header.pid, header.start_boot_ns, fork.child_pid, fork.child_start_boot_ns, fork.child_vpid);
-                self.row(&header, |rows, common| rows.fork(common, fork.child_pid, fork.child_vpid), Lane::Process);
+                self.processes.forked(
+                    header.pid,
+                    header.start_boot_ns,
+                    fork.child_pid,
+                    fork.child_start_boot_ns,
+                    fork.child_vpid,
+                );
+                self.row(
+                    &header,
+                    |rows, common| rows.fork(common, fork.child_pid, fork.child_vpid),
+                    Lane::Process,
+                );
             }
             Event::Exit(exit) => {
                 self.row(&header, |rows, common| rows.exit(common, exit), Lane::Process);
@@ -168,7 +178,9 @@ impl Capture {
             program.environment = proc_fs::environment(header.pid);
         }
         let cwd = proc_fs::cwd(header.pid);
-        if let Some(process) = self.processes.started(header.pid, header.start_boot_ns, header.boot_ns, program) {
+        if let Some(process) =
+            self.processes.started(header.pid, header.start_boot_ns, header.boot_ns, program)
+        {
             process.vpid = if exec.vpid == 0 { process.vpid } else { exec.vpid };
             process.sid = exec.sid;
             process.tty = exec.tty;
@@ -187,9 +199,11 @@ impl Capture {
             return path;
         }
         let loaded = if exec.interp.is_empty() { exec.filename } else { exec.interp };
-        let folder = self.processes.get(header.pid, header.start_boot_ns).and_then(|process| process.cwd.clone());
+        let folder =
+            self.processes.get(header.pid, header.start_boot_ns).and_then(|process| process.cwd.clone());
         let path = paths::absolute(folder.as_deref().unwrap_or(paths::UNKNOWN), &paths::text(loaded));
-        let resolved = (header.mnt_ns == self.own_mnt_ns).then(|| std::fs::canonicalize(&path).ok()).flatten();
+        let resolved =
+            (header.mnt_ns == self.own_mnt_ns).then(|| std::fs::canonicalize(&path).ok()).flatten();
         resolved.and_then(|path| path.to_str().map(str::to_owned)).unwrap_or(path)
     }
 
@@ -200,6 +214,11 @@ impl Capture {
 
     fn open(&mut self, header: &Header, open: &Open<'_>) {
         let path = self.opened_path(header, open);
+        if let (Ok(fd), Some(name)) = (u32::try_from(open.ret), &path.name)
+            && open.flags & flags::OF_FOLDERS != 0
+        {
+            self.processes.opened_folder(header.pid, fd.cast_signed(), name);
+        }
         self.row(header, |rows, common| rows.open(common, open, &path), Lane::File);
     }
 
@@ -213,10 +232,17 @@ impl Capture {
             let name = Some(paths::absolute("/", &raw));
             return OpenedPath { name, raw: Some(raw), folder: None };
         }
-        let folder = if by_folder { proc_fs::fd(header.pid, open.dirfd) } else { self.cwd(header) };
+        let folder = if by_folder { self.folder(header, open.dirfd) } else { self.cwd(header) };
         let folder = folder.unwrap_or_else(|| paths::UNKNOWN.to_owned());
         let name = Some(paths::absolute(&folder, &raw));
         OpenedPath { name, raw: Some(raw), folder: by_folder.then_some(folder) }
+    }
+
+    /// What a folder's descriptor refers to now, or when it was opened.
+    fn folder(&self, header: &Header, fd: i32) -> Option<String> {
+        let process = self.processes.get(header.pid, header.start_boot_ns);
+        let remembered = || process.and_then(|process| process.folder(fd)).map(str::to_owned);
+        proc_fs::fd(header.pid, fd).or_else(remembered)
     }
 
     /// The process's working directory now, or the last one known.
@@ -241,7 +267,12 @@ impl Capture {
             Some(process) => process,
             // The table is full, or the pid has been used again.
             None => {
-                stranger = self.processes.stranger(header.pid, header.start_boot_ns, header.ppid, &paths::text(comm(header)));
+                stranger = self.processes.stranger(
+                    header.pid,
+                    header.start_boot_ns,
+                    header.ppid,
+                    &paths::text(comm(header)),
+                );
                 &stranger
             }
         };

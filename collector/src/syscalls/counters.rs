@@ -43,12 +43,6 @@ impl Counters {
         }
     }
 
-    /// Events that should have become a record, by class, since the start.
-    #[cfg(test)]
-    pub(super) fn attempted(&self, class: u32) -> u64 {
-        self.cell(class, slot::ATTEMPTED)
-    }
-
     fn cell(&self, class: u32, cell: u32) -> u64 {
         match self.map.get(&(class * slot::COUNT + cell), 0) {
             Ok(cpus) => cpus.iter().sum(),

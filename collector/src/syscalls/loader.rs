@@ -80,6 +80,7 @@ pub(super) fn load(config: &Syscalls) -> Result<Programs, Missing> {
         loader.override_global(name, value, true);
     }
     loader.override_global("OWN_PID", &own_pid, true);
+    loader.override_global("ONLY_CGROUP", &config.only_cgroup, true);
     let rings = [
         ("PROCESS_RING", config.process_ring_bytes),
         ("NETWORK_RING", config.network_ring_bytes),
@@ -133,12 +134,15 @@ where
     program.try_into().map_err(|error: ProgramError| refused(name, &error))
 }
 
-/// Whether this process may load programs and see their events' processes.
 fn privileged() -> Result<(), Missing> {
+    privileged_by(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+/// Whether a process with this /proc/PID/status may load programs.
+fn privileged_by(status: &str) -> Result<(), Missing> {
     /// Bits of the capabilities of Linux: perfmon, bpf, sys_admin.
     const PERFMON_AND_BPF: u64 = 1 << 38 | 1 << 39;
     const SYS_ADMIN: u64 = 1 << 21;
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
     if effective & SYS_ADMIN != 0 || effective & PERFMON_AND_BPF == PERFMON_AND_BPF {
@@ -146,7 +150,8 @@ fn privileged() -> Result<(), Missing> {
     }
     Err(Missing {
         what: "no privilege to load kernel programs".into(),
-        how_to_get_it: "run it as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".into(),
+        how_to_get_it: "run it as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+            .into(),
     })
 }
 
@@ -155,7 +160,8 @@ fn globals() -> Result<Vec<(&'static str, u32)>, Missing> {
         what,
         how_to_get_it: "use Linux 5.8 or newer, built with CONFIG_DEBUG_INFO_BTF=y".into(),
     };
-    let btf = fs::read(BTF).map_err(|error| unusable(format!("this kernel does not describe its types: {BTF}: {error}")))?;
+    let btf = fs::read(BTF)
+        .map_err(|error| unusable(format!("this kernel does not describe its types: {BTF}: {error}")))?;
     offsets::resolve(&btf).map_err(|what| unusable(format!("this kernel is not known well enough: {what}")))
 }
 
@@ -205,3 +211,20 @@ fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> Missing {
     Missing { what: format!("the kernel refuses {what}: {text}"), how_to_get_it }
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn privilege_is_read_from_the_effective_capabilities() {
+        let status = |hex: &str| format!("Name:\tx\nCapPrm:\tffffffffffffffff\nCapEff:\t{hex}\n");
+        for enough in ["000001ffffffffff", "0000000000200000", "000000c000000000"] {
+            assert!(privileged_by(&status(enough)).is_ok(), "{enough}");
+        }
+        for less in ["0000000000000000", "0000008000000000", "0000000000100000", "what"] {
+            let missing = privileged_by(&status(less)).unwrap_err();
+            assert!(missing.how_to_get_it.contains("root"), "{missing:?}");
+        }
+        assert!(privileged_by("").is_err());
+    }
+}

@@ -20,11 +20,7 @@ enum Need {
 
 use Need::{Needed, Useful};
 
-const fn of(
-    global: &'static str,
-    need: Need,
-    places: &'static [(&'static str, &'static str)],
-) -> Offset {
+const fn of(global: &'static str, need: Need, places: &'static [(&'static str, &'static str)]) -> Offset {
     Offset { global, need, places }
 }
 

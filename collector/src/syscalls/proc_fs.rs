@@ -47,7 +47,8 @@ pub(super) fn pids() -> Vec<u32> {
 pub(super) fn process(pid: u32) -> Option<Found> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let innermost = status.lines().find_map(|line| line.strip_prefix("NSpid:")?.split_whitespace().last()?.parse().ok());
+    let innermost =
+        status.lines().find_map(|line| line.strip_prefix("NSpid:")?.split_whitespace().last()?.parse().ok());
     let args = cut(fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default());
     let mut found = stat_line(pid, &stat)?;
     found.vpid = innermost.unwrap_or(pid);

@@ -17,6 +17,8 @@ use super::proc_fs::{Found, start_ns, ticks};
 const TOMBSTONE_NS: u64 = 15_000_000_000;
 /// Programs of one process that are remembered: those that made room for others.
 const MAX_EARLIER: usize = 4;
+/// Folders that a process has opened and may open other files by.
+const MAX_FOLDERS: usize = 16;
 /// Ancestors told of a process.
 const MAX_ANCESTORS: usize = 16;
 
@@ -50,6 +52,8 @@ pub(super) struct Process {
     program: Arc<Program>,
     /// Programs before, each with the time at which it made room, oldest first.
     earlier: Vec<(u64, Arc<Program>)>,
+    /// Descriptors of folders and their paths, the latest last.
+    folders: Vec<(i32, Arc<str>)>,
     ended_boot_ns: Option<u64>,
 }
 
@@ -85,6 +89,11 @@ impl Process {
     pub(super) fn program_at(&self, boot_ns: u64) -> &Arc<Program> {
         let then = self.earlier.iter().find(|(until, _)| boot_ns < *until);
         then.map_or(&self.program, |(_, program)| program)
+    }
+
+    /// The folder that this descriptor referred to when it was last opened.
+    pub(super) fn folder(&self, fd: i32) -> Option<&str> {
+        self.folders.iter().rev().find(|(known, _)| *known == fd).map(|(_, path)| &**path)
     }
 
     /// The newest program.
@@ -167,7 +176,14 @@ impl Processes {
     }
 
     /// A new process, a copy of the one that made it.
-    pub(super) fn forked(&mut self, parent: u32, parent_start_boot_ns: u64, child: u32, child_start_boot_ns: u64, vpid: u32) {
+    pub(super) fn forked(
+        &mut self,
+        parent: u32,
+        parent_start_boot_ns: u64,
+        child: u32,
+        child_start_boot_ns: u64,
+        vpid: u32,
+    ) {
         if self.get(child, child_start_boot_ns).is_some() {
             return;
         }
@@ -178,13 +194,20 @@ impl Processes {
             sid: from.sid,
             tty: from.tty,
             cwd: from.cwd.clone(),
+            folders: from.folders.clone(),
             ..self.bare(child, child_start_boot_ns, Arc::clone(&from.program))
         };
         self.add(copy);
     }
 
     /// A process began to run a program.
-    pub(super) fn started(&mut self, pid: u32, start_boot_ns: u64, boot_ns: u64, program: Program) -> Option<&mut Process> {
+    pub(super) fn started(
+        &mut self,
+        pid: u32,
+        start_boot_ns: u64,
+        boot_ns: u64,
+        program: Program,
+    ) -> Option<&mut Process> {
         let process = self.by_pid.get_mut(&pid)?;
         if ticks(process.start_boot_ns) == ticks(start_boot_ns) {
             process.start(Arc::new(program), boot_ns);
@@ -213,6 +236,16 @@ impl Processes {
         {
             process.cwd = Some(cwd.into());
         }
+    }
+
+    /// Remembers what a folder's descriptor refers to, likewise.
+    pub(super) fn opened_folder(&mut self, pid: u32, fd: i32, path: &str) {
+        let Some(process) = self.by_pid.get_mut(&pid) else { return };
+        process.folders.retain(|(known, _)| *known != fd);
+        if process.folders.len() == MAX_FOLDERS {
+            process.folders.remove(0);
+        }
+        process.folders.push((fd, path.into()));
     }
 
     /// A process ended.
@@ -253,6 +286,7 @@ impl Processes {
             exec_id: exec_id(&self.boot_id, pid, start_boot_ns).into(),
             program,
             earlier: Vec::new(),
+            folders: Vec::new(),
             ended_boot_ns: None,
         }
     }

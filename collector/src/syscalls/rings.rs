@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -76,7 +77,7 @@ impl Drain {
     /// Runs until it is stopped and the rings are empty.
     pub(super) async fn run(self) -> std::io::Result<()> {
         let now = Instant::now();
-        let rings = [AsyncFd::register(self.process)?, AsyncFd::register(self.network)?, AsyncFd::register(self.file)?];
+        let rings = [watch(self.process)?, watch(self.network)?, watch(self.file)?];
         let drain = Turning {
             capture: self.capture,
             counters: self.counters,
@@ -224,7 +225,13 @@ impl Turning {
         self.tidied = Instant::now();
         self.capture.tidy();
         self.counters.tell(&self.outlet);
-        self.outlet.lost("process", "other", "malformed", self.capture.take_malformed(), "a record of a ring");
+        self.outlet.lost(
+            "process",
+            "other",
+            "malformed",
+            self.capture.take_malformed(),
+            "a record of a ring",
+        );
         if self.compared.elapsed() >= COMPARE_EVERY {
             self.compared = self.tidied;
             self.capture.compare_with_proc();
@@ -232,6 +239,13 @@ impl Turning {
         self.metrics.processes.set(i64::try_from(self.capture.process_count()).unwrap_or(i64::MAX));
         self.metrics.cgroups.set(i64::try_from(self.capture.cgroup_count()).unwrap_or(i64::MAX));
     }
+}
+
+#[allow(unsafe_code)]
+fn watch(ring: RingBuf<MapData>) -> std::io::Result<AsyncFd<RingBuf<MapData>>> {
+    // Safety: a ring owns its descriptor for as long as it lives, and neither
+    // closes nor replaces it.
+    unsafe { Ok(AsyncFd::register_with_interest(ring, Interest::READABLE)?) }
 }
 
 /// Hands the rows of a lane on as one batch.

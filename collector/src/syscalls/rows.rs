@@ -297,7 +297,8 @@ fn open_arguments(
     let fd = if open.ret >= 0 { format!("<{letter}>{name}") } else { flags::result(open.ret).into_owned() };
     let mut arguments = vec![("fd", fd)];
     if matches!(open.call, call::OPENAT | call::OPENAT2) {
-        let folder = path.folder.clone().map_or_else(|| "AT_FDCWD".to_owned(), |folder| format!("<d>{folder}"));
+        let folder =
+            path.folder.clone().map_or_else(|| "AT_FDCWD".to_owned(), |folder| format!("<d>{folder}"));
         arguments.push(("dirfd", folder));
     }
     arguments.push(("name", path.raw.as_deref().unwrap_or_default().to_owned()));

@@ -33,7 +33,8 @@ pub(super) struct Socket {
 pub(super) fn socket(call: &Connect, flags: u16) -> Socket {
     let address = call.address.get(..call.address_len).unwrap_or_default();
     let given = address.first_chunk::<2>().map(|family| u16::from_ne_bytes(*family));
-    let family = if flags & flag::TUPLE != 0 { Some(call.family) } else { given.filter(|family| *family != 0) };
+    let family =
+        if flags & flag::TUPLE != 0 { Some(call.family) } else { given.filter(|family| *family != 0) };
     match family.or((call.family != 0).then_some(call.family)) {
         Some(AF_INET | AF_INET6) => internet(call, flags, address),
         Some(AF_UNIX) => Socket {

@@ -1,0 +1,138 @@
+//! What children of the tests do.
+
+#![allow(unsafe_code)]
+
+use std::io::BufRead;
+
+use super::*;
+
+const WHAT: &str = "BAILIWICK_TEST_CALLS";
+const DONE: &str = "all calls made";
+
+/// A child that has made its calls and lives until this is dropped.
+pub(super) struct Made {
+    child: std::process::Child,
+    told: std::io::BufReader<std::process::ChildStdout>,
+}
+
+/// Runs this test binary again as a child that makes the named calls in `folder`.
+pub(super) fn run(what: &str, folder: &Path) -> Made {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "syscalls::tests::child::makes_calls", "--ignored", "--nocapture"]);
+    child.env(WHAT, what).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    let mut told = std::io::BufReader::new(child.stdout.take().unwrap());
+    let lines: Vec<_> = told.by_ref().lines().map_while(Result::ok).take_while(|line| line != DONE).collect();
+    assert!(child.try_wait().unwrap().is_none(), "the child ended: {lines:?}");
+    Made { child, told }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // The end of its input tells the child that it may end.
+        drop(self.child.stdin.take());
+        let _ = self.told.read_to_end(&mut Vec::new());
+        let _ = self.child.wait();
+    }
+}
+
+/// Not a test of its own: the other half of those that run it.
+#[test]
+#[ignore = "makes system calls for other tests, which run it"]
+fn makes_calls() {
+    match std::env::var(WHAT).as_deref() {
+        Ok("opens") => opens(),
+        Ok("connects") => connects(),
+        Ok("flood") => flood(),
+        _ => return println!("skipped: only other tests run this"),
+    }
+    println!("\n{DONE}");
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}
+
+fn open_at(dirfd: i32, path: &[u8], flags: i32, mode: u32) -> i64 {
+    let path = CString::new(path).unwrap();
+    // Safety: a path that ends with a zero byte.
+    unsafe { libc::syscall(libc::SYS_openat, dirfd, path.as_ptr(), flags, mode) }
+}
+
+fn opens() {
+    use libc::{AT_FDCWD, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY};
+    let folder = std::env::current_dir().unwrap();
+    let at = folder.as_os_str().as_bytes();
+    let below = |name: &[u8]| [at, b"/", name].concat();
+    std::fs::create_dir("sub").unwrap();
+    // Not through the call that is under test.
+    std::os::unix::fs::symlink("/dev/null", "relative").unwrap();
+    std::os::unix::fs::symlink("/dev/null", "sub/below").unwrap();
+    let long = "d".repeat(200);
+    std::fs::create_dir(&long).unwrap();
+    std::os::unix::fs::symlink("/dev/null", format!("{long}/{}", "f".repeat(200))).unwrap();
+    std::os::unix::fs::symlink("/dev/null", folder.join(std::ffi::OsStr::from_bytes(b"non\xff-utf8")))
+        .unwrap();
+    std::fs::create_dir("x").unwrap();
+
+    assert!(
+        open_at(AT_FDCWD, &below(b"./x/../created"), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o640) >= 0
+    );
+    assert!(open_at(AT_FDCWD, b"relative", O_RDONLY, 0) >= 0);
+    let sub = open_at(AT_FDCWD, b"sub", O_RDONLY | O_DIRECTORY, 0);
+    assert!(open_at(i32::try_from(sub).unwrap(), b"below", O_RDONLY, 0) >= 0);
+    assert_eq!(open_at(AT_FDCWD, b"missing", O_RDONLY, 0), -1);
+    assert!(open_at(AT_FDCWD, b"non\xff-utf8", O_RDONLY, 0) >= 0);
+    assert!(open_at(AT_FDCWD, format!("{long}/{}", "f".repeat(200)).as_bytes(), O_RDONLY, 0) >= 0);
+    assert_eq!(open_at(999, b"bad-folder", O_RDONLY, 0), -1);
+    // Safety: an address that nothing is mapped at is what this is about.
+    unsafe { assert_eq!(libc::syscall(libc::SYS_openat, AT_FDCWD, 8, O_RDONLY, 0), -1) };
+    let relative = c"relative".as_ptr();
+    let how = [u64::from(O_RDONLY.cast_unsigned()), 0, 0x04];
+    // Safety: paths end with a zero byte; `how` has the size that is told. The
+    // links above make the second fail, which is a row as well.
+    unsafe {
+        assert!(libc::syscall(libc::SYS_open, relative, O_RDWR, 0) >= 0);
+        assert!(libc::syscall(libc::SYS_creat, c"made".as_ptr(), 0o755) >= 0);
+        assert_eq!(libc::syscall(libc::SYS_openat2, AT_FDCWD, relative, how.as_ptr(), size_of_val(&how)), -1);
+    }
+}
+
+fn connects() {
+    let mut ports = String::new();
+    std::fs::File::open("ports").unwrap().read_to_string(&mut ports).unwrap();
+    let ports: Vec<u16> = ports.split(' ').map(|port| port.parse().unwrap()).collect();
+    assert!(std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, ports[0])).is_ok());
+    assert!(std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, ports[1])).is_err());
+    if ports[2] != 0 {
+        assert!(std::net::TcpStream::connect((Ipv6Addr::LOCALHOST, ports[2])).is_ok());
+    }
+    let udp = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    udp.connect((Ipv4Addr::LOCALHOST, ports[0])).unwrap();
+    let folder = std::env::current_dir().unwrap();
+    assert!(std::os::unix::net::UnixStream::connect(folder.join("door")).is_ok());
+    assert!(std::os::unix::net::UnixStream::connect(folder.join("wall")).is_err());
+    let name = [b"\0", folder.as_os_str().as_bytes()].concat();
+    connect_raw(udp_less_unix().as_raw_fd(), &[&1_u16.to_ne_bytes()[..], &name].concat());
+    connect_raw(999, &[2, 0, 0, 9, 127, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+fn udp_less_unix() -> std::os::fd::OwnedFd {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap()
+}
+
+/// A connect that must fail.
+fn connect_raw(fd: i32, address: &[u8]) {
+    // Safety: as many bytes as are told.
+    let failed = unsafe { libc::connect(fd, address.as_ptr().cast(), u32::try_from(address.len()).unwrap()) };
+    assert_eq!(failed, -1);
+}
+
+fn flood() {
+    let procs = std::fs::read_to_string("cgroup").unwrap() + "/cgroup.procs";
+    let path = CString::new("missing").unwrap();
+    // All memory is touched and the file is opened before it counts.
+    std::fs::write(procs, std::process::id().to_string()).unwrap();
+    for _ in 0..30_000 {
+        // Safety: a path that ends with a zero byte.
+        unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY, 0) };
+    }
+}
