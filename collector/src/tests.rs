@@ -173,7 +173,8 @@ async fn a_batch_that_is_too_large_is_halved() {
 #[tokio::test]
 async fn a_configuration_that_cannot_be_meant_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let wrong: [(&str, fn(&mut Config)); 3] = [
+    type Change = fn(&mut Config);
+    let wrong: [(&str, Change); 3] = [
         ("endpoint", |config| config.endpoint = "http://ingest.example:4150".into()),
         ("spool_bytes", |config| config.spool_bytes = 10),
         ("token_file", |config| config.token_file = Some("/nonexistent/token".into())),

@@ -24,6 +24,7 @@ pub(super) struct Capture {
     cluster: String,
     environment: bool,
     own_mnt_ns: u32,
+    inside: Option<Inside>,
     clock: Clock,
     processes: Processes,
     cgroups: Cgroups,
@@ -34,6 +35,31 @@ pub(super) struct Capture {
     process_rows: Rows,
     network_rows: Rows,
     file_rows: Rows,
+}
+
+/// This process as the kernel shows it, when it runs in a pid namespace of its
+/// own: then it does not know the pid by which the programs would leave it out,
+/// and what it writes about its own writing would never end.
+struct Inside {
+    pid_ns: u32,
+    start_ticks: u64,
+}
+
+// === impl Inside ===
+
+impl Inside {
+    /// The inode of the machine's first pid namespace, on every Linux.
+    const FIRST_PID_NS: u32 = 0xefff_fffc;
+
+    fn of_this_process() -> Option<Self> {
+        let pid_ns = proc_fs::own_namespace("pid");
+        let start_ticks = proc_fs::process(std::process::id())?.start_ticks;
+        (pid_ns != Self::FIRST_PID_NS).then_some(Self { pid_ns, start_ticks })
+    }
+
+    fn made(&self, header: &Header) -> bool {
+        header.pid_ns == self.pid_ns && proc_fs::ticks(header.start_boot_ns) == self.start_ticks
+    }
 }
 
 // === impl Capture ===
@@ -52,7 +78,8 @@ impl Capture {
             node: node.to_owned(),
             cluster: cluster.to_owned(),
             environment: config.environment,
-            own_mnt_ns: proc_fs::own_mount_namespace(),
+            own_mnt_ns: proc_fs::own_namespace("mnt"),
+            inside: Inside::of_this_process(),
             clock: Clock::now(),
             processes,
             cgroups: Cgroups::walk(),
@@ -113,6 +140,9 @@ impl Capture {
             self.malformed += 1;
             return;
         };
+        if self.inside.as_ref().is_some_and(|inside| inside.made(&header)) {
+            return;
+        }
         if let Event::Cgroup(made) = event {
             if made.hierarchy == 0 {
                 self.cgroups.made(made.id, &paths::text(made.path));

@@ -15,6 +15,8 @@ use crate::attribution::{Container, container_of};
 
 /// The most cgroups remembered; deleted ones go when it is reached.
 const MAX_CGROUPS: usize = 16_384;
+/// Cgroups without room before the mount is walked again.
+const REFUSED_UNTIL_WALK: usize = 1024;
 /// The deepest folder that the walk at start looks into.
 const MAX_DEPTH: usize = 32;
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
@@ -31,6 +33,8 @@ pub(super) struct Cgroup {
 pub(super) struct Cgroups {
     mount: Option<PathBuf>,
     by_id: HashMap<u64, Arc<Cgroup>>,
+    /// Refused since the last walk, so that a full table does not mean a walk each.
+    refused: usize,
 }
 
 // === impl Cgroups ===
@@ -39,7 +43,7 @@ impl Cgroups {
     /// Walks the cgroup v2 mount, if there is one.
     pub(super) fn walk() -> Self {
         let mount = MOUNTS.into_iter().map(PathBuf::from).find(|mount| mount.join("cgroup.procs").exists());
-        let mut cgroups = Self { mount, by_id: HashMap::new() };
+        let mut cgroups = Self { mount, by_id: HashMap::new(), refused: 0 };
         cgroups.refresh();
         cgroups
     }
@@ -56,7 +60,10 @@ impl Cgroups {
     /// A cgroup that was just made.
     pub(super) fn made(&mut self, id: u64, path: &str) {
         if self.by_id.len() >= MAX_CGROUPS {
-            self.refresh();
+            if self.refused.is_multiple_of(REFUSED_UNTIL_WALK) {
+                self.refresh();
+            }
+            self.refused += 1;
         }
         if self.by_id.len() < MAX_CGROUPS {
             self.by_id.insert(id, Arc::new(Cgroup { path: path.to_owned(), container: container_of(path) }));

@@ -8,9 +8,9 @@ use nix::errno::Errno;
 /// Names of `O_*` in the order in which Falco writes them. What reads or writes
 /// is not a bit and stands between.
 const BEFORE_ACCESS: [(u64, &str); 10] = [
-    (0o100_000, "O_LARGEFILE"),
+    (if cfg!(target_arch = "aarch64") { 0o400_000 } else { 0o100_000 }, "O_LARGEFILE"),
     (O_DIRECTORY, "O_DIRECTORY"),
-    (0o40_000, "O_DIRECT"),
+    (if cfg!(target_arch = "aarch64") { 0o200_000 } else { 0o40_000 }, "O_DIRECT"),
     (0o1_000, "O_TRUNC"),
     (0o4_010_000, "O_SYNC"),
     (0o4_000, "O_NONBLOCK"),

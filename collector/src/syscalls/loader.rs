@@ -206,7 +206,8 @@ fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> Missing {
     let how_to_get_it = if locked.contains("[confidentiality]") {
         "the kernel is locked down for confidentiality, which forbids it".into()
     } else {
-        "see docs/capture.md for kernels that are known to work".into()
+        "use Linux 5.8 or newer with CONFIG_BPF_EVENTS and CONFIG_FTRACE_SYSCALLS; 6.18 is known to work"
+            .into()
     };
     Missing { what: format!("the kernel refuses {what}: {text}"), how_to_get_it }
 }

@@ -105,9 +105,9 @@ pub(super) fn cgroup(pid: u32) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
 }
 
-/// The mount namespace of this process itself.
-pub(super) fn own_mount_namespace() -> u32 {
-    let metadata = fs::metadata("/proc/self/ns/mnt");
+/// The inode of one of this process's own namespaces, e.g. `mnt`.
+pub(super) fn own_namespace(name: &str) -> u32 {
+    let metadata = fs::metadata(format!("/proc/self/ns/{name}"));
     metadata.map_or(0, |metadata| u32::try_from(metadata.ino()).unwrap_or(0))
 }
 

@@ -237,29 +237,30 @@ async fn long_and_strange_arguments() {
     has(exec, &[("proc_exe", "/bin/echo".into())]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_open_family_with_every_kind_of_path() {
-    if cannot_load() {
-        return;
-    }
+/// The rows of `opens`, and the folder that they were made in.
+async fn opens() -> (Vec<Row>, String) {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().canonicalize().unwrap();
     let ran = folder.clone();
     let rows = rows(move || child::run("opens", &ran)).await;
-    let at = folder.to_str().unwrap();
-    let long = format!("{at}/{}/{}", "d".repeat(200), "f".repeat(200));
-    let exec = the(&rows, &[("evt_type", "execve".into()), ("proc_cwd", format!("{at}/").into())]);
-    let own = std::env::current_exe().unwrap();
-    has(exec, &[("proc_exepath", own.to_str().unwrap().into()), ("proc_is_exe_writable", true.into())]);
-    let opened = |evt_type: &str, name: &str| {
-        let row = the(&rows, &[("evt_type", evt_type.into()), ("fd_name", name.into())]);
-        has(
-            row,
-            &[("lane", "file".into()), ("proc_cwd", format!("{at}/").into()), ("fd_typechar", "f".into())],
-        );
-        row
-    };
-    let created = opened("openat", &format!("{at}/created"));
+    (rows, folder.to_str().unwrap().to_owned())
+}
+
+/// The one open of this path by a child that works in `at`.
+fn opened<'a>(rows: &'a [Row], at: &str, evt_type: &str, name: &str) -> &'a Row {
+    let row = the(rows, &[("evt_type", evt_type.into()), ("fd_name", name.into())]);
+    has(row, &[("lane", "file".into()), ("proc_cwd", format!("{at}/").into()), ("fd_typechar", "f".into())]);
+    row
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opens_with_every_kind_of_path() {
+    if cannot_load() {
+        return;
+    }
+    let (rows, at) = opens().await;
+    let at = at.as_str();
+    let created = opened(&rows, at, "openat", &format!("{at}/created"));
     has(
         created,
         &[
@@ -277,53 +278,69 @@ async fn the_open_family_with_every_kind_of_path() {
     assert_eq!(argument(created, "flags"), "O_TRUNC|O_CREAT|O_WRONLY|O_CLOEXEC|O_F_CREATED");
     assert_eq!(argument(created, "mode"), "0640");
     assert_eq!(argument(created, "fd"), format!("<f>{at}/created"));
-    let relative = opened("openat", &format!("{at}/relative"));
-    has(
-        relative,
-        &[
-            ("fd_nameraw", "relative".into()),
-            ("evt_is_open_read", true.into()),
-            ("evt_is_open_create", false.into()),
-        ],
-    );
+    let relative = opened(&rows, at, "openat", &format!("{at}/relative"));
+    let wanted = [
+        ("fd_nameraw", "relative".into()),
+        ("evt_is_open_read", true.into()),
+        ("evt_is_open_create", false.into()),
+    ];
+    has(relative, &wanted);
     assert_eq!(argument(relative, "dirfd"), "AT_FDCWD");
-    let below = opened("openat", &format!("{at}/sub/below"));
+    let below = opened(&rows, at, "openat", &format!("{at}/sub/below"));
     has(below, &[("fd_nameraw", "below".into())]);
     assert_eq!(argument(below, "dirfd"), format!("<d>{at}/sub"));
-    let missing = opened("openat", &format!("{at}/missing"));
-    has(
-        missing,
-        &[
-            ("evt_res", "ENOENT".into()),
-            ("evt_rawres", (-2).into()),
-            ("evt_failed", true.into()),
-            ("fd_num", Value::Null),
-        ],
-    );
-    assert_eq!(argument(missing, "fd"), "ENOENT");
-    opened("openat", &format!("{at}/non\\xff-utf8"));
-    has(opened("openat", &long), &[("evt_res", "SUCCESS".into())]);
-    let plain = opened("open", &format!("{at}/relative"));
-    has(plain, &[("evt_is_open_read", true.into()), ("evt_is_open_write", true.into())]);
-    let made = opened("creat", &format!("{at}/made"));
-    has(
-        made,
-        &[
-            ("evt_is_open_write", true.into()),
-            ("evt_is_open_create", true.into()),
-            ("evt_is_open_exec", true.into()),
-        ],
-    );
-    let second = opened("openat2", &format!("{at}/relative"));
-    assert_eq!(argument(second, "resolve"), "RESOLVE_NO_SYMLINKS");
+    opened(&rows, at, "openat", &format!("{at}/non\\xff-utf8"));
+    let long = format!("{at}/{}/{}", "d".repeat(200), "f".repeat(200));
+    has(opened(&rows, at, "openat", &long), &[("evt_res", "SUCCESS".into())]);
     let folder = the(&rows, &[("evt_type", "openat".into()), ("fd_name", format!("{at}/sub").into())]);
     has(folder, &[("fd_type", "directory".into()), ("fd_typechar", "d".into())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opens_by_every_call_and_those_that_fail() {
+    if cannot_load() {
+        return;
+    }
+    let (rows, at) = opens().await;
+    let at = at.as_str();
+    let exec = the(&rows, &[("evt_type", "execve".into()), ("proc_cwd", format!("{at}/").into())]);
+    let own = std::env::current_exe().unwrap();
+    has(exec, &[("proc_exepath", own.to_str().unwrap().into()), ("proc_is_exe_writable", true.into())]);
+
+    let plain = opened(&rows, at, "open", &format!("{at}/relative"));
+    has(plain, &[("evt_is_open_read", true.into()), ("evt_is_open_write", true.into())]);
+    let made = opened(&rows, at, "creat", &format!("{at}/made"));
+    for name in ["evt_is_open_write", "evt_is_open_create", "evt_is_open_exec"] {
+        has(made, &[(name, true.into())]);
+    }
+    let second = opened(&rows, at, "openat2", &format!("{at}/relative"));
+    has(second, &[("evt_res", "ELOOP".into())]);
+    assert_eq!(argument(second, "resolve"), "RESOLVE_NO_SYMLINKS");
+
+    let missing = opened(&rows, at, "openat", &format!("{at}/missing"));
+    let wanted = [
+        ("evt_res", "ENOENT".into()),
+        ("evt_rawres", (-2).into()),
+        ("evt_failed", true.into()),
+        ("fd_num", Value::Null),
+    ];
+    has(missing, &wanted);
+    assert_eq!(argument(missing, "fd"), "ENOENT");
     let bad = the(&rows, &[("evt_type", "openat".into()), ("fd_nameraw", "bad-folder".into())]);
     has(bad, &[("evt_res", "EBADF".into()), ("fd_name", "<UNKNOWN>/bad-folder".into())]);
-    let nowhere = rows
-        .iter()
-        .find(|row| row.get("evt_res") == Some(&"EFAULT".into()) && row["proc_cwd"] == format!("{at}/"));
-    has(nowhere.unwrap(), &[("fd_name", Value::Null), ("evt_type", "openat".into())]);
+    let nowhere = the(&rows, &[("exec_id", exec["exec_id"].clone()), ("evt_res", "EFAULT".into())]);
+    has(nowhere, &[("fd_name", Value::Null), ("evt_type", "openat".into())]);
+}
+
+/// Goal: without privilege the reason is told, and is an error only where capture
+/// was demanded. Method: a child that gives its privileges up.
+#[test]
+fn without_privilege_it_says_so() {
+    if cannot_load() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    drop(child::run("unprivileged", dir.path()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,6 +44,7 @@ fn makes_calls() {
         Ok("opens") => opens(),
         Ok("connects") => connects(),
         Ok("flood") => flood(),
+        Ok("unprivileged") => unprivileged(),
         _ => return println!("skipped: only other tests run this"),
     }
     println!("\n{DONE}");
@@ -135,4 +136,23 @@ fn flood() {
         // Safety: a path that ends with a zero byte.
         unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY, 0) };
     }
+}
+
+fn unprivileged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config { spool_dir: dir.path().join("spool"), ..Config::default() };
+    let spool = Spool::open(&config, Metrics::default(), CancellationToken::new()).unwrap();
+    let outlet = Outlet::new("n1".into(), "c1".into(), spool.sender(), Metrics::default());
+    nix::unistd::setuid(nix::unistd::Uid::from_raw(65_534)).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let begin = |config: &Config| {
+        let (outlet, stop) = (outlet.clone(), CancellationToken::new());
+        runtime.block_on(start(config, outlet, Pods::default(), Metrics::default(), stop))
+    };
+    let told = begin(&config).map(|started| started.status.state);
+    let missing =
+        matches!(&told, Ok(SourceState::Missing { how_to_get_it, .. }) if how_to_get_it.contains("root"));
+    assert!(missing, "{told:?}");
+    config.syscalls.enabled = Enabled::On;
+    assert!(matches!(begin(&config).err(), Some(CollectorError::Source { name: NAME, .. })));
 }
