@@ -2,7 +2,10 @@
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
+use bailiwick_proto::Action;
+use bailiwick_query::{Endpoint, Engine, Principal, QueryError};
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 
 /// Answers SQL over everything durable, all tenants.
 #[async_trait]
@@ -19,6 +22,26 @@ pub struct AskError {
     pub message: String,
     /// Whether the same statement may work later.
     pub retry: bool,
+}
+
+// === impl Ask ===
+
+/// The query room's engine, in the places that it keeps for detection.
+#[async_trait]
+impl Ask for Engine {
+    async fn ask(&self, sql: &str) -> Result<BoxStream<'static, Result<RecordBatch, AskError>>, AskError> {
+        let running = self.run(&Principal::operator(), Endpoint::Scheduled, sql).await?;
+        Ok(running.map_err(AskError::from).boxed())
+    }
+}
+
+impl From<QueryError> for AskError {
+    fn from(error: QueryError) -> Self {
+        // An internal failure may be a damaged file or a restart in between: the
+        // window is looked at again rather than skipped.
+        let retry = matches!(error.action(), Action::Retry | Action::Stop);
+        Self { message: error.to_string(), retry }
+    }
 }
 
 /// A time as a literal that compares with a time column without any cast of it.

@@ -18,10 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bailiwick_lake::Lake;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::DataFrame;
@@ -37,7 +39,7 @@ pub use session::Session;
 
 use crate::gate::{self, Admitted};
 use crate::metrics::Metrics;
-use crate::record::{Entry, QueryRecorder};
+use crate::record::QueryRecorder;
 use crate::tokens::TokenStore;
 use crate::{Code, Config, Principal, QueryError};
 use admission::{Admission, Place};
@@ -72,7 +74,24 @@ pub struct Engine {
     runtime: Option<Runtime>,
 }
 
-type Started = Result<SchemaRef, QueryError>;
+/// One statement, ready to be planned and run. It holds its place to the end,
+/// also when nobody waits for it any more.
+struct Job {
+    session: Session,
+    admitted: Admitted,
+    params: Vec<ScalarValue>,
+    place: Place,
+}
+
+/// A job that is planned; its rows arrive.
+struct Started {
+    schema: SchemaRef,
+    batches: mpsc::Receiver<Result<RecordBatch, QueryError>>,
+    work: AbortOnDropHandle<()>,
+}
+
+/// A statement's columns, and the types of its parameters.
+type Described = (SchemaRef, Vec<Option<DataType>>);
 
 // === impl Endpoint ===
 
@@ -100,11 +119,14 @@ impl Engine {
     ) -> Result<Arc<Self>, QueryError> {
         config.check()?;
         let metrics = Metrics::register(registry);
+        let template = Template::new(config, lake)?;
+        let tokens = TokenStore::open(config.tokens_file.clone())?;
+        // Comes last: only a whole engine knows how to let go of its threads.
         let runtime = Builder::new_multi_thread().thread_name("query").enable_all().build();
         let runtime = runtime.map_err(|error| QueryError::internal(format!("no threads for queries: {error}")))?;
         Ok(Arc::new(Self {
-            template: Template::new(config, lake)?,
-            tokens: TokenStore::open(config.tokens_file.clone())?,
+            template,
+            tokens,
             admission: Admission::new(config, metrics.clone()),
             recorder: recorder.counted_by(metrics.clone()),
             metrics,
@@ -146,10 +168,21 @@ impl Engine {
             Ok(admitted) => admitted,
             Err(error) => return Err(entry.refused(error)),
         };
-        match timeout_at(deadline, self.admission.enter(endpoint)).await {
-            Ok(Ok(place)) => self.start(principal, endpoint, admitted, params, entry, place, deadline).await,
-            Ok(Err(error)) => Err(entry.refused(error)),
-            Err(_) => Err(entry.failed(self.too_slow())),
+        let place = match timeout_at(deadline, self.admission.enter(endpoint)).await {
+            Ok(Ok(place)) => place,
+            Ok(Err(error)) => return Err(entry.refused(error)),
+            Err(_) => return Err(entry.failed(self.too_slow())),
+        };
+        let started = match self.template.session(principal) {
+            Ok(session) => self.start(Job { session, admitted, params, place }, deadline).await,
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(Started { schema, batches, work }) => {
+                let limits = Limits::of(&self.config, endpoint, deadline);
+                Ok(Running::new(schema, batches, work, limits, entry))
+            }
+            Err(error) => Err(entry.failed(error)),
         }
     }
 
@@ -159,26 +192,15 @@ impl Engine {
         &self,
         principal: &Principal,
         sql: &str,
-    ) -> Result<(SchemaRef, Vec<Option<DataType>>), QueryError> {
+    ) -> Result<Described, QueryError> {
         let entry = self.recorder.begin(principal, Endpoint::Pgwire, sql);
         let admitted = match self.admit(principal, sql) {
             Ok(admitted) => admitted,
             Err(error) => return Err(entry.refused(error)),
         };
-        let deadline = Instant::now() + Duration::from_millis(self.config.query_timeout_ms);
-        let session = match self.template.session(principal) {
-            Ok(session) => session,
-            Err(error) => return Err(entry.failed(error)),
-        };
-        let planning = AbortOnDropHandle::new(self.threads()?.spawn(async move {
-            let (_, plan) = plan(&session, admitted).await?;
-            let columns = Arc::new(plan.schema().as_arrow().clone());
-            Ok((columns, parameters(&plan)?))
-        }));
-        let described = match timeout_at(deadline, planning).await {
-            Ok(Ok(described)) => described,
-            Ok(Err(panic)) => Err(QueryError::internal(panic)),
-            Err(_) => Err(self.too_slow()),
+        let described = match self.template.session(principal) {
+            Ok(session) => self.look_at(session, admitted).await,
+            Err(error) => Err(error),
         };
         match described {
             Ok(described) => {
@@ -214,36 +236,29 @@ impl Engine {
         gate::admit(principal.role(), sql)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "everything that one query is made of, used here only")]
-    async fn start(
-        &self,
-        principal: &Principal,
-        endpoint: Endpoint,
-        admitted: Admitted,
-        params: Vec<ScalarValue>,
-        entry: Entry,
-        place: Place,
-        deadline: Instant,
-    ) -> Result<Running, QueryError> {
-        let session = match self.template.session(principal) {
-            Ok(session) => session,
-            Err(error) => return Err(entry.failed(error)),
-        };
+    /// Puts a job on the engine's threads and waits until it is planned.
+    async fn start(&self, job: Job, deadline: Instant) -> Result<Started, QueryError> {
         let (planned, when_planned) = oneshot::channel();
-        let (batches, received) = mpsc::channel(BATCHES_AHEAD);
-        let work = drive(session, admitted, params, place, planned, batches);
-        let work = AbortOnDropHandle::new(self.threads()?.spawn(work));
-        let schema: Started = match timeout_at(deadline, when_planned).await {
-            Ok(Ok(started)) => started,
+        let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
+        let work = AbortOnDropHandle::new(self.threads()?.spawn(job.run(planned, sender)));
+        match timeout_at(deadline, when_planned).await {
+            Ok(Ok(schema)) => Ok(Started { schema: schema?, batches, work }),
             Ok(Err(gone)) => Err(QueryError::internal(gone)),
             Err(_) => Err(self.too_slow()),
-        };
-        match schema {
-            Ok(schema) => {
-                let limits = Limits::of(&self.config, endpoint, deadline);
-                Ok(Running::new(schema, received, work, limits, entry))
-            }
-            Err(error) => Err(entry.failed(error)),
+        }
+    }
+
+    async fn look_at(&self, session: Session, admitted: Admitted) -> Result<Described, QueryError> {
+        let deadline = Instant::now() + Duration::from_millis(self.config.query_timeout_ms);
+        let planning = AbortOnDropHandle::new(self.threads()?.spawn(async move {
+            let (_, plan) = plan(&session, admitted).await?;
+            let columns = Arc::new(plan.schema().as_arrow().clone());
+            Ok((columns, parameters(&plan)?))
+        }));
+        match timeout_at(deadline, planning).await {
+            Ok(Ok(described)) => described,
+            Ok(Err(panic)) => Err(QueryError::internal(panic)),
+            Err(_) => Err(self.too_slow()),
         }
     }
 
@@ -271,32 +286,34 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// Plans, says how that went, then sends batches until nobody listens. Holds
-/// the query's place to the end, also of work that nobody waits for any more.
-async fn drive(
-    session: Session,
-    admitted: Admitted,
-    params: Vec<ScalarValue>,
-    place: Place,
-    planned: oneshot::Sender<Started>,
-    batches: mpsc::Sender<Result<datafusion::arrow::array::RecordBatch, QueryError>>,
-) {
-    let mut stream = match open(&session, admitted, params).await {
-        Ok(stream) => stream,
-        Err(error) => {
-            let _ = planned.send(Err(error));
+// === impl Job ===
+
+impl Job {
+    /// Plans, says how that went, then sends batches until nobody listens.
+    async fn run(
+        self,
+        planned: oneshot::Sender<Result<SchemaRef, QueryError>>,
+        batches: mpsc::Sender<Result<RecordBatch, QueryError>>,
+    ) {
+        let Self { session, admitted, params, place } = self;
+        let mut stream = match open(&session, admitted, params).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                // Whoever asked may be gone, and then nobody needs the reason.
+                let _ = planned.send(Err(error));
+                return;
+            }
+        };
+        if planned.send(Ok(stream.schema())).is_err() {
             return;
         }
-    };
-    if planned.send(Ok(stream.schema())).is_err() {
-        return;
-    }
-    while let Some(batch) = stream.next().await {
-        if batches.send(batch.map_err(QueryError::from)).await.is_err() {
-            break;
+        while let Some(batch) = stream.next().await {
+            if batches.send(batch.map_err(QueryError::from)).await.is_err() {
+                break;
+            }
         }
+        drop(place);
     }
-    drop(place);
 }
 
 async fn open(
@@ -314,10 +331,7 @@ async fn open(
     Ok(execute_stream(physical, task)?)
 }
 
-async fn plan(
-    session: &Session,
-    admitted: Admitted,
-) -> Result<(datafusion::execution::SessionState, LogicalPlan), QueryError> {
+async fn plan(session: &Session, admitted: Admitted) -> Result<(SessionState, LogicalPlan), QueryError> {
     let state = session.context().state();
     let plan = state.statement_to_plan(admitted.into_statement()).await?;
     // The gate has decided already; this holds if it ever errs.
@@ -343,4 +357,4 @@ fn parameters(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, QueryError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -76,9 +76,10 @@ impl Query {
         let (http_listener, http_addr) = bind("query.http_listen", config.http_listen).await?;
         let (pg_listener, pgwire_addr) = bind("query.pgwire_listen", config.pgwire_listen).await?;
         let prices = report::ServerPrices::open(config.prices_file.clone())?;
+        let metrics = engine.metrics().clone();
         let app = http::router(Arc::clone(&engine), prices, metrics_text, stop.clone());
         let max = config.max_connections;
-        let http = http::serve(http_listener, tls.http, app, max, stop.clone());
+        let http = http::serve(http_listener, tls.http, app, max, metrics, stop.clone());
         let pgwire = pgwire::serve(pg_listener, tls.pgwire, engine, max, stop.clone());
         let tasks = vec![tokio::spawn(http), tokio::spawn(pgwire)];
         Ok(Self { http_addr, pgwire_addr, stop, tasks })

@@ -112,10 +112,11 @@ pub fn create(
     file: &Path,
     name: &str,
     role: Role,
-    tenants: &[TenantId],
+    tenants: impl Into<Vec<TenantId>>,
     expires: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Result<String, TokenError> {
+    let tenants = tenants.into();
     let refused = |field, reason: &str| TokenError::New { field, reason: reason.to_owned() };
     if !is_name(name) {
         return Err(refused("name", "use 1 to 63 of a-z A-Z 0-9 . -"));
@@ -136,10 +137,27 @@ pub fn create(
     }
     let secret = secret().map_err(|source| TokenError::File { file: file.to_owned(), operation: "get random bytes for it", source })?;
     let token = format!("{PREFIX}{name}_{secret}");
-    let tenants = tenants.iter().cloned().collect();
+    let tenants = tenants.into_iter().collect();
     tokens.push(Token { name: name.to_owned(), role, tenants, hash: hash(&token), created: now, expires });
     write(file, &tokens)?;
     Ok(token)
+}
+
+/// Whether a file knows this token, expired or not. A file that is not there knows none.
+pub fn holds(file: &Path, token: &str) -> Result<bool, TokenError> {
+    let presented = hash(token);
+    Ok(list_if_there(file)?.iter().any(|known| known.hash == presented))
+}
+
+/// Withdraws the token of this name; that there is none is no error.
+pub fn remove(file: &Path, name: &str) -> Result<(), TokenError> {
+    let mut tokens = list_if_there(file)?;
+    let before = tokens.len();
+    tokens.retain(|token| token.name != name);
+    match tokens.len() == before {
+        true => Ok(()),
+        false => write(file, &tokens),
+    }
 }
 
 /// The tokens of a file, in its order.

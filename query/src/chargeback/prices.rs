@@ -31,7 +31,7 @@ const BUILT_IN: &str = "currency: USD\nprices:\n  - from: 1970-01-01T00:00:00Z\n
 pub struct Prices {
     source: String,
     currency: String,
-    list: Vec<Price>,
+    pub(super) list: Vec<Price>,
 }
 
 /// What is in force from a time on, until the next. Billionths of the currency.

@@ -100,8 +100,7 @@ impl Template {
 fn session_config() -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
-        .with_create_default_catalog_and_schema(false)
-        .with_information_schema(true);
+        .with_create_default_catalog_and_schema(false);
     let options = config.options_mut();
     // Casts to text give the type that the tables' columns have.
     options.sql_parser.map_string_types_to_utf8view = false;

@@ -54,12 +54,15 @@ pub(super) fn csv_rows(batch: &RecordBatch) -> Result<Vec<u8>, QueryError> {
     for row in 0..batch.num_rows() {
         for (column, encoder) in columns.iter().zip(&mut encoders) {
             text.clear();
-            match column.as_string_opt::<i32>() {
-                _ if encoder.is_null(row) => {}
-                Some(column) => text.extend_from_slice(column.value(row).as_bytes()),
-                None => encoder.encode(row, &mut text),
-            }
-            writer.write_field(unquoted(&text)).map_err(QueryError::internal)?;
+            let value = match column.as_string_opt::<i32>() {
+                _ if encoder.is_null(row) => &[],
+                Some(column) => column.value(row).as_bytes(),
+                None => {
+                    encoder.encode(row, &mut text);
+                    unquoted(&text)
+                }
+            };
+            writer.write_field(value).map_err(QueryError::internal)?;
         }
         writer.write_record(None::<&[u8]>).map_err(QueryError::internal)?;
     }

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
+use crate::metrics::Metrics;
 
 /// How long a client may take for its handshake, and for each request's headers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,6 +31,7 @@ pub(crate) async fn serve(
     tls: Option<TlsAcceptor>,
     app: Router,
     max_connections: usize,
+    metrics: Metrics,
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(max_connections));
@@ -45,6 +47,7 @@ pub(crate) async fn serve(
                 Ok(accepted) => (place, accepted),
                 Err(error) => {
                     tracing::warn!(%error, "no connection could be accepted");
+                    metrics.connection("http", "not_accepted");
                     tokio::time::sleep(ACCEPT_AGAIN).await;
                     continue;
                 }
@@ -52,8 +55,10 @@ pub(crate) async fn serve(
             () = stop.cancelled() => break,
         };
         let (app, tls, stop) = (app.clone().layer(Extension(Peer(peer))), tls.clone(), stop.clone());
+        let metrics = metrics.clone();
         connections.spawn(async move {
-            connection(tcp, tls, app, stop).await;
+            let outcome = connection(tcp, tls, app, stop).await;
+            metrics.connection("http", outcome);
             drop(place);
         });
     }
@@ -64,20 +69,28 @@ pub(crate) async fn serve(
     }
 }
 
-async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, app: Router, stop: CancellationToken) {
+/// Answers one connection's requests and says how it ended.
+async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, app: Router, stop: CancellationToken) -> &'static str {
     // Small answers should not wait for a second packet.
     let _ = tcp.set_nodelay(true);
     match tls {
         None => requests(tcp, app, stop).await,
         Some(tls) => match timeout(PATIENCE, tls.accept(tcp)).await {
             Ok(Ok(stream)) => requests(stream, app, stop).await,
-            Ok(Err(error)) => tracing::debug!(%error, "tls handshake failed"),
-            Err(_) => tracing::debug!("tls handshake took too long"),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "tls handshake failed");
+                "tls_failed"
+            }
+            Err(_) => "tls_too_slow",
         },
     }
 }
 
-async fn requests(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, app: Router, stop: CancellationToken) {
+async fn requests(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    app: Router,
+    stop: CancellationToken,
+) -> &'static str {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64);
@@ -90,7 +103,11 @@ async fn requests(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
             connection.await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended early");
+    match ended {
+        Ok(()) => "ended",
+        Err(error) => {
+            tracing::debug!(%error, "connection ended early");
+            "broken_off"
+        }
     }
 }

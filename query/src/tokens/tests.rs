@@ -86,8 +86,13 @@ fn names_are_given_once() {
     create(&file, "a", Role::Admin, &[], Some(expires), now()).unwrap();
     let again = create(&file, "a", Role::Admin, &[], None, now()).unwrap_err().to_string();
     assert!(again.contains("name"), "{again}");
-    create(&file, "a", Role::Admin, &[], None, expires).unwrap();
+    let secret = create(&file, "a", Role::Admin, &[], None, expires).unwrap();
     assert_eq!(list(&file).unwrap().len(), 1);
+    assert!(holds(&file, &secret).unwrap() && !holds(&file, "bwk_a_0").unwrap());
+    remove(&file, "nobody").unwrap();
+    remove(&file, "a").unwrap();
+    assert!(list(&file).unwrap().is_empty() && !holds(&file, &secret).unwrap());
+    assert!(!holds(Path::new("/nonexistent"), &secret).unwrap());
 }
 
 #[test]
@@ -99,7 +104,7 @@ fn a_token_that_would_see_nothing_or_too_much_is_refused_by_field() {
         ("a", Role::Tenant, vec![], "tenants"),
         ("a", Role::Admin, vec![acme()], "tenants"),
     ] {
-        let error = create(file, name, role, &tenants, None, now()).unwrap_err().to_string();
+        let error = create(file, name, role, tenants, None, now()).unwrap_err().to_string();
         assert!(error.contains(field), "{error}");
     }
 }

@@ -1,0 +1,106 @@
+//! What one query may take, and what the rest may rely on meanwhile.
+
+use bailiwick_proto::Table;
+use futures::{StreamExt, TryStreamExt};
+
+use super::bucket::Bucket;
+use super::{losses, tenant};
+use crate::{Code, Config, Endpoint, Principal, Role, tokens};
+
+/// Runs for as long as anybody lets it.
+const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 9000000000000) a WHERE sqrt(a.value) < 0";
+
+#[tokio::test]
+async fn a_query_has_its_time_and_no_more() {
+    let bucket = Bucket::new().await;
+    let mut served = bucket.serve(&Config { query_timeout_ms: 200, ..Config::default() });
+    let error = served.ask(&tenant("acme"), ENDLESS).await.unwrap_err();
+    assert_eq!(error.code(), Code::Timeout);
+    let record = served.record().await;
+    assert_eq!(record["outcome"], "timed_out");
+    // Its threads and its place are free again.
+    for _ in 0..20 {
+        assert_eq!(served.text(&tenant("acme"), "SELECT 1").await, "1");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_cut_at_so_many_rows_and_says_so() {
+    let mut bucket = Bucket::new().await;
+    bucket.wal(&[(Table::Losses, losses("acme", 1..=60)), ]).await;
+    bucket.wal(&[(Table::Losses, losses("acme", 61..=100))]).await;
+    let served = bucket.serve(&Config { max_rows: 70, ..Config::default() });
+    for (sql, rows, truncated) in [
+        ("SELECT count FROM losses", 70, true),
+        ("SELECT count FROM losses LIMIT 70", 70, false),
+        ("SELECT count FROM losses LIMIT 71", 70, true),
+        ("SELECT count FROM losses WHERE count < 10", 9, false),
+    ] {
+        let mut running = served.engine.run(&tenant("acme"), Endpoint::Http, sql).await.unwrap();
+        let mut seen = 0;
+        while let Some(batch) = running.next().await {
+            seen += batch.unwrap().num_rows();
+        }
+        assert_eq!((seen, running.truncated(), running.rows()), (rows, truncated, rows as u64), "{sql}");
+    }
+    let all = served.engine.run(&Principal::operator(), Endpoint::Scheduled, "SELECT count FROM losses").await.unwrap();
+    let all: Vec<_> = all.try_collect().await.unwrap();
+    assert_eq!(all.iter().map(|batch| batch.num_rows()).sum::<usize>(), 100);
+}
+
+#[tokio::test]
+async fn an_answer_is_cut_at_so_many_bytes() {
+    let served = Bucket::new().await.serve(&Config { max_bytes: 100_000, ..Config::default() });
+    let sql = "SELECT * FROM generate_series(1, 1000000)";
+    let mut running = served.engine.run(&tenant("acme"), Endpoint::Http, sql).await.unwrap();
+    while let Some(batch) = running.next().await {
+        batch.unwrap();
+    }
+    assert!(running.truncated() && running.rows() > 0 && running.rows() * 8 <= 100_000, "{}", running.rows());
+}
+
+#[tokio::test]
+async fn who_finds_no_place_and_no_room_to_wait_is_told() {
+    let served = Bucket::new().await.serve(&Config { max_concurrent: 1, max_queued: 0, ..Config::default() });
+    let acme = tenant("acme");
+    let first = served.engine.run(&acme, Endpoint::Http, "SELECT * FROM generate_series(1, 100000000)").await.unwrap();
+    let error = served.ask(&acme, "SELECT 1").await.unwrap_err();
+    assert_eq!(error.code(), Code::TooBusy);
+    // Detection has places of its own.
+    served.engine.run(&Principal::operator(), Endpoint::Scheduled, "SELECT 1").await.unwrap();
+    drop(first);
+    while served.ask(&acme, "SELECT 1").await.is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_query_without_enough_memory_fails_alone_and_tells_of_nobody() {
+    let served = Bucket::new().await.serve(&Config { memory_bytes: 8 << 20, spill_bytes: 1, ..Config::default() });
+    let sql = "SELECT array_length(array_agg(value)) FROM generate_series(1, 10000000)";
+    let error = served.ask(&tenant("acme"), sql).await.unwrap_err();
+    assert_eq!(error.code(), Code::TooLarge, "{error}");
+    assert!(!error.to_string().contains("AggregateStream"), "{error}");
+    assert_eq!(served.text(&tenant("acme"), "SELECT 1").await, "1");
+}
+
+#[tokio::test]
+async fn a_long_statement_is_not_even_parsed() {
+    let served = Bucket::new().await.serve(&Config { max_sql_bytes: 100, ..Config::default() });
+    let error = served.ask(&tenant("acme"), &format!("SELECT '{}'", "x".repeat(100))).await.unwrap_err();
+    assert_eq!(error.code(), Code::TooLarge);
+}
+
+#[tokio::test]
+async fn a_withdrawn_token_ends_sessions_that_are_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens.yaml");
+    let token = tokens::create(&file, "a", Role::Admin, &[], None, chrono::Utc::now()).unwrap();
+    let served = Bucket::new().await.serve(&Config { tokens_file: Some(file.clone()), ..Config::default() });
+    let principal = served.engine.authenticate(&token).await.unwrap();
+    assert_eq!(served.text(&principal, "SELECT 1").await, "1");
+    std::fs::write(&file, "tokens: []").unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(served.ask(&principal, "SELECT 1").await.unwrap_err().code(), Code::Unauthenticated);
+    assert!(served.engine.authenticate(&token).await.is_none());
+}
