@@ -60,7 +60,6 @@ fn upstream_functions() -> Vec<ScalarUDF> {
         upstream::pg_get_expr_udf::create_pg_get_expr_udf(),
         upstream::create_pg_get_partkeydef_udf(),
         upstream::create_pg_get_statisticsobjdef_columns_udf(),
-        upstream::create_pg_encoding_to_char_udf(),
         upstream::create_pg_get_constraintdef(),
         upstream::create_pg_get_partition_ancestors_udf(),
         upstream::quote_ident_udf::create_quote_ident_udf(),

@@ -22,7 +22,7 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use bailiwick_proto::Table;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::datasource::TableType;
 use datafusion::error::{DataFusionError, Result as EngineResult};
@@ -192,10 +192,21 @@ impl CatalogInfo for Nothing {
     }
 }
 
-/// The columns of one of upstream's tables.
+/// The columns of one of upstream's tables. Access lists are lists here, as
+/// psql takes them apart, and two columns of `pg_class` that it asks for are added.
 fn upstream_schema(upstream: &Upstream, name: &str) -> EngineResult<SchemaRef> {
     let missing = || DataFusionError::Internal(format!("datafusion-pg-catalog has no {name}"));
-    Ok(upstream.build_table_by_name(name)?.ok_or_else(missing)?.schema())
+    let schema = upstream.build_table_by_name(name)?.ok_or_else(missing)?.schema();
+    let texts = || DataType::new_list(DataType::Utf8, true);
+    let field = |field: &Arc<Field>| match field.name().ends_with("acl") {
+        true => Field::new(field.name(), texts(), true),
+        false => field.as_ref().clone(),
+    };
+    let mut fields: Vec<Field> = schema.fields().iter().map(field).collect();
+    if name == "pg_class" {
+        fields.extend(["relacl", "reloptions"].map(|name| Field::new(name, texts(), true)));
+    }
+    Ok(Arc::new(Schema::new(fields)))
 }
 
 #[cfg(test)]

@@ -24,16 +24,24 @@ mod simple;
 mod startup;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
 use cancel::Cancels;
 use connection::Connection;
+
+/// How long connections may take to say goodbye once the server stops.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Pause after the system had no connection to give, e.g. too many open files.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// What every connection shares.
 struct Server {
@@ -51,18 +59,17 @@ pub(crate) async fn serve(
     max_connections: usize,
     stop: CancellationToken,
 ) {
-    let cancels = Arc::new(Cancels::default());
-    let server = Arc::new(Server { engine, tls, cancels, stop: stop.clone() });
+    let server = Arc::new(Server { engine, tls, cancels: Arc::default(), stop: stop.clone() });
     let places = Arc::new(Semaphore::new(max_connections));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             Some(ended) = connections.join_next() => {
-                log_end(ended);
+                server.note(ended);
                 continue;
             }
-            accepted = accept(&listener, &places) => accepted,
+            accepted = server.accept(&listener, &places) => accepted,
         };
         let Some((socket, place)) = accepted else { continue };
         let connection = Connection::new(Arc::clone(&server));
@@ -71,34 +78,53 @@ pub(crate) async fn serve(
             connection.run(socket).await
         });
     }
-    while let Some(ended) = connections.join_next().await {
-        log_end(ended);
+    drop(listener);
+    let ended = timeout(FAREWELL, async {
+        while let Some(ended) = connections.join_next().await {
+            server.note(ended);
+        }
+    });
+    if ended.await.is_err() {
+        connections.shutdown().await;
     }
 }
 
-/// Waits for a free place first, so that connections too many stay in the kernel's queue.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((socket, _)) => Some((socket, place)),
-        Err(error) => {
-            // Usually no file descriptors are left; trying again at once would only burn the processor.
-            tracing::warn!(%error, "a connection cannot be accepted");
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            None
+// === impl Server ===
+
+impl Server {
+    /// Waits for a free place first, so that connections too many stay in the kernel's queue.
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+        places: &Arc<Semaphore>,
+    ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+        let place = Arc::clone(places).acquire_owned().await.ok()?;
+        match listener.accept().await {
+            Ok((socket, _)) => Some((socket, place)),
+            Err(error) => {
+                tracing::warn!(%error, "no connection could be accepted");
+                self.engine.metrics().connection("pgwire", "not_accepted");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                None
+            }
         }
     }
-}
 
-fn log_end(ended: Result<std::io::Result<()>, tokio::task::JoinError>) {
-    match ended {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a PostgreSQL connection broke off"),
-        // A malformed message that the decoder did not expect ends its own connection only.
-        Err(error) => tracing::warn!(%error, "a PostgreSQL connection was ended"),
+    /// Counts how a connection ended.
+    fn note(&self, ended: Result<std::io::Result<()>, JoinError>) {
+        let outcome = match ended {
+            Ok(Ok(())) => "closed",
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a connection broke off");
+                "broken"
+            }
+            // A malformed message that its decoder did not expect ends its own connection only.
+            Err(error) => {
+                tracing::warn!(%error, "a connection was ended");
+                "panicked"
+            }
+        };
+        self.engine.metrics().connection("pgwire", outcome);
     }
 }
 

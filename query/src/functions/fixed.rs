@@ -92,6 +92,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         // The owner of everything, see `pg_catalog`.
         Fixed::function("pg_get_userbyid", 1, text("bailiwick")),
         Fixed::function("current_database", 0, text("bailiwick")),
+        Fixed::function("pg_encoding_to_char", 1, text("UTF8")),
         Fixed::function("pg_get_function_result", 1, text("")),
         Fixed::function("pg_get_function_arguments", 1, text("")),
         Fixed::function("pg_get_function_identity_arguments", 1, text("")),

@@ -34,7 +34,7 @@ const UTF8: i32 = 6;
 
 /// Every table that takes the place of one of upstream's.
 pub(super) fn tables(upstream: &Upstream) -> Result<BTreeMap<&'static str, Arc<dyn TableProvider>>> {
-    let sheets: [(&'static str, Vec<Row<'_>>); 7] = [
+    let sheets: [(&'static str, Vec<Row<'_>>); 8] = [
         ("pg_class", Table::ALL.into_iter().map(class).collect()),
         ("pg_attribute", attributes()?),
         ("pg_namespace", namespaces()),
@@ -42,6 +42,8 @@ pub(super) fn tables(upstream: &Upstream) -> Result<BTreeMap<&'static str, Arc<d
         ("pg_tables", Table::ALL.into_iter().map(listed).collect()),
         ("pg_description", descriptions()),
         ("pg_settings", settings()),
+        // Upstream lists PL/pgSQL.
+        ("pg_extension", Vec::new()),
     ];
     let table = |(name, rows): (&'static str, Vec<Row<'_>>)| {
         Ok((name, sheet::table(upstream_schema(upstream, name)?, &rows)?))

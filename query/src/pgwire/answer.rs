@@ -15,14 +15,16 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Socket, hung_up};
-use super::failure::Failure;
+use super::failure::{Failure, stopping};
 use crate::Running;
 
 /// What ends a query before its rows do: a cancel request, the client's own
-/// time limit, or the client's leaving. The engine's limits hold besides.
+/// time limit, the client's leaving, or the server's end. The engine's limits
+/// hold besides.
 #[derive(Debug)]
 pub(super) struct Interrupt {
     cancelled: CancellationToken,
+    stop: CancellationToken,
     limit: Option<(Instant, Duration)>,
 }
 
@@ -38,8 +40,8 @@ pub(super) struct Answer {
 
 impl Interrupt {
     /// From now on, within `limit` if there is one.
-    pub(super) fn new(cancelled: CancellationToken, limit: Option<Duration>) -> Self {
-        Self { cancelled, limit: limit.map(|limit| (Instant::now() + limit, limit)) }
+    pub(super) fn new(cancelled: CancellationToken, stop: CancellationToken, limit: Option<Duration>) -> Self {
+        Self { cancelled, stop, limit: limit.map(|limit| (Instant::now() + limit, limit)) }
     }
 
     /// Waits for work unless it is interrupted.
@@ -54,6 +56,7 @@ impl Interrupt {
             biased;
             () = self.cancelled.cancelled() => Err(Failure::new("57014", "canceling statement due to user request")),
             () = too_late => Err(self.timed_out()),
+            () = self.stop.cancelled() => Err(stopping()),
             gone = hung_up(socket) => Err(Failure::Gone(gone)),
             done = work => Ok(done),
         }

@@ -95,10 +95,10 @@ mod tests {
         let place = cancels.join(ProtocolVersion::PROTOCOL3_2);
         let (pid, secret) = place.key();
         let first = place.start();
-        cancels.cancel(&CancelRequest { pid, secret_key: SecretKey::I32(7) });
+        cancels.cancel(&CancelRequest::new(pid, SecretKey::I32(7)));
         assert!(!first.is_cancelled());
         let second = place.start();
-        cancels.cancel(&CancelRequest { pid, secret_key: secret.clone() });
+        cancels.cancel(&CancelRequest::new(pid, secret.clone()));
         assert!(second.is_cancelled() && !first.is_cancelled());
         drop(place);
         assert!(cancels.by_pid.lock().unwrap().is_empty());

@@ -5,6 +5,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 
 use super::dialect;
 use super::failure::Failure;
@@ -43,23 +44,59 @@ pub(super) enum Command {
 
 /// The statements of a text, in order; none if it holds only comments.
 pub(super) fn parse(text: &str) -> Result<Vec<Asked>, Failure> {
-    let words = text.trim_start().get(..5).unwrap_or_default();
-    // A synonym of ROLLBACK that the parser does not know.
-    if words.eq_ignore_ascii_case("abort") && text.trim().trim_end_matches(';').trim().len() == 5 {
-        return Ok(vec![Asked::Command(Command::Rollback)]);
+    let mut asked = Vec::new();
+    for text in pieces(text)? {
+        // A synonym of ROLLBACK that the parser does not know.
+        if text.trim().eq_ignore_ascii_case("abort") {
+            asked.push(Asked::Command(Command::Rollback));
+            continue;
+        }
+        let statements = Parser::parse_sql(&PostgreSqlDialect {}, text).map_err(syntax)?;
+        for statement in statements {
+            asked.push(self::asked(&statement, text)?);
+        }
     }
-    let statements = Parser::parse_sql(&PostgreSqlDialect {}, text).map_err(syntax)?;
-    let alone = statements.len() == 1;
-    statements.into_iter().map(|statement| asked(statement, alone.then_some(text))).collect()
+    Ok(asked)
+}
+
+/// A text cut at its semicolons, each piece as it was written: that is what
+/// `queries` records, and what the catalog's rules are written for. Pieces of
+/// blanks and comments are left out.
+fn pieces(text: &str) -> Result<Vec<&str>, Failure> {
+    let dialect = PostgreSqlDialect {};
+    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().map_err(syntax)?;
+    let mut tokens = tokens.into_iter().peekable();
+    let mut pieces = Vec::new();
+    let (mut began, mut has_words) = (0, false);
+    let mut place = Location::new(1, 1);
+    for (offset, letter) in text.char_indices() {
+        while let Some(token) = tokens.next_if(|token| token.span.start <= place) {
+            if token.token != Token::SemiColon {
+                has_words |= !matches!(token.token, Token::Whitespace(_));
+            } else if std::mem::take(&mut has_words) {
+                pieces.push(&text[began..offset]);
+                began = offset + 1;
+            } else {
+                began = offset + 1;
+            }
+        }
+        place = match letter {
+            '\n' => Location::new(place.line + 1, 1),
+            _ => Location::new(place.line, place.column + 1),
+        };
+    }
+    if has_words {
+        pieces.push(&text[began..]);
+    }
+    Ok(pieces)
 }
 
 fn syntax(error: impl std::fmt::Display) -> Failure {
     Failure::new("42601", error.to_string().replace("sql parser error: ", ""))
 }
 
-/// `text` is the statement's own text where it is known: it is what `queries` records.
-fn asked(statement: Statement, text: Option<&str>) -> Result<Asked, Failure> {
-    let command = match &statement {
+fn asked(statement: &Statement, text: &str) -> Result<Asked, Failure> {
+    let command = match statement {
         Statement::StartTransaction { modes, begin, .. } => begin_transaction(modes, *begin),
         Statement::Commit { .. } => Command::Commit,
         Statement::Rollback { savepoint: None, .. } => Command::Rollback,
@@ -92,19 +129,19 @@ fn asked(statement: Statement, text: Option<&str>) -> Result<Asked, Failure> {
             return Err(Failure::new("0A000", "PREPARE and EXECUTE are not supported as statements")
                 .hint("use the extended protocol's Parse, as drivers do"));
         }
-        Statement::Explain { .. } => return Ok(query(statement, text, "EXPLAIN")),
-        _ => return Ok(query(statement, text, "SELECT")),
+        Statement::Copy { .. } => {
+            return Err(Failure::new("0A000", "COPY is not supported")
+                .hint("ask with SELECT; psql writes files with \\o, or with --csv"));
+        }
+        Statement::Explain { .. } => return Ok(query(text, "EXPLAIN")),
+        _ => return Ok(query(text, "SELECT")),
     };
     Ok(Asked::Command(command))
 }
 
 /// Anything else goes to the engine, whose gate decides whether it may run.
-fn query(statement: Statement, text: Option<&str>, tag: &'static str) -> Asked {
-    let sql = match text {
-        Some(text) if !dialect::concerns(text) => text.to_owned(),
-        _ => dialect::translate(statement),
-    };
-    Asked::Query { sql, tag }
+fn query(text: &str, tag: &'static str) -> Asked {
+    Asked::Query { sql: dialect::translate(text), tag }
 }
 
 fn begin_transaction(modes: &[TransactionMode], begin: bool) -> Command {
@@ -204,7 +241,11 @@ mod tests {
         assert_eq!(parse(" ;; ").unwrap(), []);
         let asked = parse("SET TIME ZONE 'UTC'; SELECT 1 AS a; SELECT ';' AS b").unwrap();
         assert_eq!(asked.len(), 3);
-        assert_eq!(asked[2], Asked::Query { sql: "SELECT ';' AS b".to_owned(), tag: "SELECT" });
+        assert_eq!(asked[2], Asked::Query { sql: " SELECT ';' AS b".to_owned(), tag: "SELECT" });
+        for text in ["SELECT E'a\\'b;', 'it''s', \"a\"\"b\", $$;$$ -- ;", "SELECT /* ; */ U&'d\\0061t', 1.50e3, x::text[1]"] {
+            assert_eq!(pieces(text).unwrap(), [text]);
+        }
+        assert_eq!(pieces("é;\n';é';--;\n;ü").unwrap(), ["é", "\n';é'", "ü"]);
     }
 
     #[test]

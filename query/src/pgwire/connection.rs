@@ -20,7 +20,7 @@ use super::Server;
 use super::answer::Interrupt;
 use super::cancel::Cancellable;
 use super::extended::Portals;
-use super::failure::Failure;
+use super::failure::{Failure, stopping};
 use super::settings::Settings;
 use crate::Principal;
 
@@ -102,7 +102,7 @@ impl Connection {
         let limit = self.server.engine.config().max_sql_bytes + MESSAGE_ROOM;
         let idle = self.idle_limit();
         let message = tokio::select! {
-            () = stop.cancelled() => Err(Failure::fatal("57P01", "terminating connection because the server stops")),
+            () = stop.cancelled() => Err(stopping()),
             () = tokio::time::sleep(idle), if self.portals.any_open() => {
                 Err(Failure::fatal("57P05", "terminating connection: rows were left unread for too long"))
             }
@@ -176,7 +176,8 @@ impl Connection {
     /// Who asks, and what may interrupt a query that starts now.
     pub(super) fn starting(&self) -> Result<(&Principal, Interrupt), Failure> {
         let session = self.session.as_ref().ok_or_else(|| Failure::fatal("28000", "not logged in"))?;
-        let interrupt = Interrupt::new(session.cancellable.start(), self.settings.statement_timeout());
+        let (cancelled, stop) = (session.cancellable.start(), self.server.stop.clone());
+        let interrupt = Interrupt::new(cancelled, stop, self.settings.statement_timeout());
         Ok((&session.principal, interrupt))
     }
 }

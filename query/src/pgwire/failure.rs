@@ -60,6 +60,11 @@ impl From<PgWireError> for Failure {
     }
 }
 
+/// The server ends, and this connection with it.
+pub(super) fn stopping() -> Failure {
+    Failure::fatal("57P01", "terminating connection because the server stops")
+}
+
 /// A notice: it informs and changes nothing.
 pub(super) fn notice(severity: &str, sqlstate: &str, message: &str) -> PgWireBackendMessage {
     let info = ErrorInfo::new(severity.to_owned(), sqlstate.to_owned(), message.to_owned());

@@ -1,1 +1,8 @@
+//! The protocol through real clients: psql for texts and catalogs, bare messages for everything else.
 
+mod bucket;
+mod clients;
+mod hostile;
+mod messages;
+mod psql;
+mod raw;

@@ -1,0 +1,209 @@
+//! What psql's commands and Grafana send, over a bucket with rows of two tenants.
+
+use std::fmt::Write as _;
+
+use super::bucket::{ROWS, Served};
+use super::psql::Psql;
+
+/// The time range of a panel that covers every row.
+const FROM_TO: (&str, &str) = ("2026-11-24T09:00:00Z", "2026-11-24T11:00:00.123Z");
+
+/// psql's commands about the catalog; each must answer, and mention what is named beside it.
+const COMMANDS: &[(&str, &[&str])] = &[
+    ("\\dt", &["public|syscalls|table|bailiwick", "public|queries|table|bailiwick"]),
+    ("\\dt+", &["public|usage|table|bailiwick", "resource use, one container and interval a row"]),
+    ("\\d", &["public|api_access|table"]),
+    ("\\d+", &["public|losses|table"]),
+    ("\\d syscalls", &["evt_type|text", "time|timestamp with time zone", "proc_pid|bigint", "date|date"]),
+    ("\\d+ usage", &["CPU time used, nanoseconds", "cpu_ns|bigint"]),
+    ("\\d public.alerts", &["tags|text[]"]),
+    ("\\l", &["bailiwick|bailiwick|UTF8"]),
+    ("\\l+", &["bailiwick"]),
+    ("\\du", &["olga", "bailiwick"]),
+    ("\\dn", &["public|bailiwick"]),
+    ("\\dn+", &["public"]),
+    ("\\df", &["Schema|Name"]),
+    ("\\dv", &[]),
+    ("\\di", &[]),
+    ("\\ds", &[]),
+    ("\\dm", &[]),
+    ("\\dT", &[]),
+    ("\\dp", &["syscalls"]),
+    ("\\dx", &[]),
+    ("\\conninfo", &["bailiwick"]),
+    ("\\encoding", &["UTF8"]),
+];
+
+/// The subquery by which Grafana finds out whether a schema is in the search path.
+const SEARCH_PATH: &str = "
+          quote_ident(table_schema) IN (
+          SELECT
+            CASE WHEN trim(s[i]) = '\"$user\"' THEN user ELSE trim(s[i]) END
+          FROM
+            generate_series(
+              array_lower(string_to_array(current_setting('search_path'),','),1),
+              array_upper(string_to_array(current_setting('search_path'),','),1)
+            ) as i,
+            string_to_array(current_setting('search_path'),',') s
+          )";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_lists_and_describes_the_tables() {
+    let served = Served::start().await;
+    let Some(psql) = Psql::of(served.addr, &served.admin) else { return };
+    let mut failures = String::new();
+    for (command, mentions) in COMMANDS {
+        match psql.run(command).await {
+            Ok(output) => {
+                for text in mentions.iter().filter(|text| !output.contains(**text)) {
+                    let _ = writeln!(failures, "{command} does not mention {text:?}:\n{output}");
+                }
+            }
+            // Without anything to list, psql says so on its error output and is content.
+            Err(output) if output.starts_with("Did not find any") => {}
+            Err(output) => {
+                let _ = writeln!(failures, "{command}: {output}");
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_shows_rows_of_every_type() {
+    let served = Served::start().await;
+    let Some(psql) = Psql::of(served.addr, &served.tenant) else { return };
+    for table in ["syscalls", "api_access", "usage", "alerts", "losses", "queries"] {
+        let output = psql.run(&format!("SELECT * FROM {table}")).await.unwrap();
+        assert_eq!(i64::try_from(output.lines().count()).unwrap(), ROWS + 1, "{table}");
+    }
+    let output = psql.run("SELECT array['a', null], named_struct('a', 1), 1.5::decimal(4,2), interval '1 day'").await;
+    assert!(output.unwrap().contains("{a,NULL}"));
+    let output = psql.run("\\copy (SELECT 1) TO STDOUT").await.unwrap_err();
+    assert!(output.contains("0A000"), "{output}");
+}
+
+/// What Grafana sends about a data source, and what it must read in the answer.
+async fn explore(psql: &Psql) -> Result<(), String> {
+    let tables = format!(
+        "SELECT CASE WHEN {SEARCH_PATH} THEN quote_ident(table_name)
+           ELSE quote_ident(table_schema) || '.' || quote_ident(table_name) END AS \"table\"
+         FROM information_schema.tables
+         WHERE quote_ident(table_schema) NOT IN ('information_schema', 'pg_catalog', '_timescaledb_cache',
+           '_timescaledb_catalog', '_timescaledb_internal', '_timescaledb_config', 'timescaledb_information',
+           'timescaledb_experimental')
+         ORDER BY CASE WHEN {SEARCH_PATH} THEN 0 ELSE 1 END, 1"
+    );
+    let columns = |name: &str| {
+        format!(
+            "SELECT quote_ident(column_name) AS \"column\", data_type AS \"type\" FROM information_schema.columns
+             WHERE CASE WHEN array_length(parse_ident('{name}'),1) = 2
+               THEN quote_ident(table_schema) = (parse_ident('{name}'))[1]
+                 AND quote_ident(table_name) = (parse_ident('{name}'))[2]
+               ELSE quote_ident(table_name) = '{name}' AND {SEARCH_PATH} END"
+        )
+    };
+    let (short, long) = (columns("usage"), columns("public.usage"));
+    let asked = [
+        ("-- ping", ""),
+        ("SELECT current_setting('server_version_num')::int/100 as version", "1600"),
+        ("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'", "extversion"),
+        (
+            "SELECT schema_name AS \"name\" FROM information_schema.schemata WHERE schema_name NOT IN \
+             ('information_schema','pg_catalog','pg_toast') ORDER BY schema_name",
+            "name\npublic\n",
+        ),
+        (&tables, "table\nalerts\napi_access\nlosses\nqueries\nsyscalls\nusage\n"),
+        (
+            "SELECT quote_ident(table_name) AS \"table\" FROM information_schema.tables WHERE \
+             quote_ident(table_schema) = 'public' ORDER BY 1",
+            "syscalls",
+        ),
+        (&short, "time|timestamp with time zone"),
+        (&long, "cpu_ns|bigint"),
+        ("SELECT user, current_user, session_user, current_database(), version()", "olga|olga|olga|bailiwick|PostgreSQL 16"),
+        ("SET TIME ZONE 'UTC'; SELECT 1 AS a; SELECT 2 AS a", "a\n1\na\n2\n"),
+    ];
+    for (sql, expected) in asked {
+        let output = psql.run(sql).await?;
+        if !output.contains(expected) {
+            return Err(format!("{sql}\nanswers\n{output}\nwithout {expected:?}"));
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grafana_saves_tests_and_explores() {
+    let served = Served::start().await;
+    let Some(psql) = Psql::of(served.addr, &served.admin) else { return };
+    explore(&psql).await.unwrap();
+}
+
+/// Panel queries as Grafana's macros expand, with TimescaleDB switched off and on.
+#[tokio::test(flavor = "multi_thread")]
+async fn grafana_draws_what_its_macros_ask_for() {
+    let served = Served::start().await;
+    let Some(psql) = Psql::of(served.addr, &served.tenant) else { return };
+    let (from, to) = FROM_TO;
+    let filter = format!("time BETWEEN '{from}' AND '{to}'");
+    let grouped = |group: &str| format!("SELECT {group} AS \"time\", evt_type AS metric, count(*) AS n FROM syscalls WHERE {filter} GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1");
+    let (floor, bucket) = (grouped("floor(extract(epoch from time)/300)*300"), grouped("time_bucket('300.000s',time)"));
+    for (sql, expected) in [
+        (floor.as_str(), "time|metric|n\n1795514400"),
+        (&bucket, "2026-11-24 10:00:00"),
+        (&format!("SELECT time AS \"time\", cpu_ns FROM usage WHERE {filter} ORDER BY 1 LIMIT 1"), "2026-11-24 10:00:00"),
+        ("SELECT extract(epoch from time) as \"time\", cpu_ns FROM usage ORDER BY 1 LIMIT 1", "1795514400"),
+        (&format!("SELECT floor(extract(epoch from time)/0.5)*0.5 AS \"time\", sum(cpu_ns) FROM usage WHERE {filter} GROUP BY time ORDER BY time LIMIT 1"), "1795514400"),
+        (&format!("SELECT count(*) FROM usage WHERE time >= '{from}' and time < '{to}'"), "600"),
+        ("SELECT date_bin('5 minutes', time) AS \"time\", sum(cpu_ns) FROM usage GROUP BY 1 ORDER BY 1 LIMIT 1", "10:00:00"),
+        ("SELECT date_trunc('hour', time) AS \"time\", sum(cpu_ns) FROM usage GROUP BY 1 ORDER BY 1 LIMIT 1", "10:00:00"),
+        ("SELECT floor((cpu_ns)/60)*60 AS \"time\", count(*) FROM usage GROUP BY 1 ORDER BY 1 LIMIT 1", "0|60"),
+        ("SELECT count(*) FROM usage WHERE time > now() - interval '1 hour'", "count"),
+        ("SELECT DISTINCT evt_type AS __text, evt_type AS __value FROM syscalls ORDER BY 1", "execve|execve"),
+        ("SELECT extract(epoch from time) AS time, rule AS text, priority AS tags FROM alerts ORDER BY 1 LIMIT 1", "1795514400"),
+        ("SELECT count(*) FROM syscalls WHERE evt_type ~* 'OPEN' AND evt_type ILIKE '%at%'", "300"),
+    ] {
+        let output = psql.run(sql).await.unwrap();
+        assert!(output.contains(expected), "{sql}\nanswers\n{output}");
+    }
+}
+
+/// Every statement of the dashboard runs, with its macros expanded as Grafana does.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_panel_of_the_dashboard_has_an_answer() {
+    let served = Served::start().await;
+    let Some(psql) = Psql::of(served.addr, &served.tenant) else { return };
+    let dashboard: serde_json::Value =
+        serde_json::from_str(include_str!("../../../../deploy/grafana/dashboards/overview.json")).unwrap();
+    let mut statements = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            statements.push(target["rawSql"].as_str().unwrap().to_owned());
+        }
+    }
+    for list in ["/templating/list", "/annotations/list"] {
+        for entry in dashboard.pointer(list).unwrap().as_array().unwrap() {
+            let query = entry.pointer("/target/rawSql").or(Some(&entry["query"]).filter(|_| entry["type"] == "query"));
+            statements.extend(query.map(|sql| sql.as_str().unwrap().to_owned()));
+        }
+    }
+    assert!(statements.len() > 15, "{}", statements.len());
+    for statement in statements {
+        let sql = expanded(&statement);
+        assert!(!sql.contains('$'), "{sql}");
+        let output = psql.run(&sql).await.unwrap_or_else(|error| panic!("{sql}\n{error}"));
+        assert!(output.lines().count() > 1, "{sql} answers nothing");
+    }
+}
+
+/// The macros and variables that the dashboard uses, expanded.
+fn expanded(sql: &str) -> String {
+    let (from, to) = FROM_TO;
+    sql.replace("$__timeFilter(time)", &format!("time BETWEEN '{from}' AND '{to}'"))
+        .replace("$__timeGroupAlias(time, $__interval)", "time_bucket('30.000s',time) AS \"time\"")
+        .replace("$__interval_ms", "30000")
+        .replace("$tenant", "'acme','_host'")
+        .replace("$cpu_price", "0.03")
+        .replace("$memory_price", "0.004")
+}

@@ -1,0 +1,53 @@
+//! psql, run as a person would.
+
+use std::net::SocketAddr;
+use std::process::{Command, Output};
+
+/// psql with somebody's token.
+pub(super) struct Psql {
+    addr: SocketAddr,
+    token: String,
+}
+
+// === impl Psql ===
+
+impl Psql {
+    /// psql as the holder of a token; `None`, and why, where there is no psql.
+    pub(super) fn of(addr: SocketAddr, token: &str) -> Option<Self> {
+        if Command::new("psql").arg("--version").output().is_ok() {
+            return Some(Self { addr, token: token.to_owned() });
+        }
+        assert!(
+            std::env::var_os("BAILIWICK_REQUIRE_CLIENTS").is_none(),
+            "needs psql, and BAILIWICK_REQUIRE_CLIENTS is set"
+        );
+        println!("skipped: needs psql");
+        None
+    }
+
+    /// Runs one command or text; its output, or what it printed as an error.
+    pub(super) async fn run(&self, text: &str) -> Result<String, String> {
+        self.run_with(&[], text).await
+    }
+
+    /// The same with settings from the start.
+    pub(super) async fn run_with(&self, environment: &[(&str, &str)], text: &str) -> Result<String, String> {
+        let mut command = Command::new("psql");
+        command
+            .args(["-X", "-A", "-F", "|", "-P", "footer=off", "-v", "VERBOSITY=verbose", "-c", text])
+            .env("PGHOST", self.addr.ip().to_string())
+            .env("PGPORT", self.addr.port().to_string())
+            .env("PGUSER", "anybody")
+            .env("PGDATABASE", "bailiwick")
+            .env("PGPASSWORD", &self.token)
+            .env("PGCONNECT_TIMEOUT", "20")
+            .envs(environment.iter().copied());
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let Output { status, stdout, stderr } = output;
+        let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
+        match status.success() && stderr.is_empty() {
+            true => Ok(stdout),
+            false => Err(format!("{stdout}{stderr}")),
+        }
+    }
+}
