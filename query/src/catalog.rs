@@ -16,8 +16,8 @@ use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::memory::MemoryCatalogProviderList;
 use datafusion::catalog::{
-    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, Session,
-    TableProvider,
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider,
+    Session, TableProvider,
 };
 use datafusion::common::DFSchema;
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -74,10 +74,12 @@ pub(crate) fn of(lake: &Arc<Lake>, scope: &Scope) -> Result<Arc<dyn CatalogProvi
 
 impl Partitions {
     async fn pin(&self) -> DfResult<Pinned> {
-        let view = self.lake.view(self.table).await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let view =
+            self.lake.view(self.table).await.map_err(|error| DataFusionError::External(Box::new(error)))?;
         let mut files = view.files;
         files.retain(|file| self.scope.sees(file.tenant.as_str()));
-        let wal = view.wal.into_iter().map(|batch| in_sight(&self.scope, batch)).collect::<DfResult<Vec<_>>>()?;
+        let wal =
+            view.wal.into_iter().map(|batch| in_sight(&self.scope, batch)).collect::<DfResult<Vec<_>>>()?;
         let wal = wal.into_iter().filter(|batch| batch.num_rows() > 0).collect();
         Ok(Pinned { files, wal })
     }
@@ -120,7 +122,8 @@ impl TableProvider for Partitions {
         }
         if !pinned.wal.is_empty() || parts.is_empty() {
             let wal = [pinned.wal.clone()];
-            let wal = MemorySourceConfig::try_new(&wal, self.schema(), projection.cloned())?.with_limit(limit);
+            let wal =
+                MemorySourceConfig::try_new(&wal, self.schema(), projection.cloned())?.with_limit(limit);
             parts.push(datafusion::datasource::source::DataSourceExec::from_data_source(wal));
         }
         match parts.pop() {
@@ -138,7 +141,8 @@ fn in_sight(scope: &Scope, batch: RecordBatch) -> DfResult<RecordBatch> {
     }
     let tenants = batch.column_by_name("tenant").and_then(|column| column.as_string_opt::<i32>());
     let tenants = tenants.ok_or_else(|| DataFusionError::Internal("wal rows without a tenant".to_owned()))?;
-    let seen: BooleanArray = tenants.iter().map(|tenant| Some(tenant.is_some_and(|name| scope.sees(name)))).collect();
+    let seen: BooleanArray =
+        tenants.iter().map(|tenant| Some(tenant.is_some_and(|name| scope.sees(name)))).collect();
     match seen.true_count() == batch.num_rows() {
         true => Ok(batch),
         false => Ok(filter_record_batch(&batch, &seen)?),

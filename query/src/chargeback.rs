@@ -139,7 +139,8 @@ pub fn charge(
             account.add(&entry.within(span.start_us, span.end_us), span.price);
         }
     }
-    let rows: Vec<ChargebackRow> = accounts.into_iter().map(|(tenant, account)| account.row(tenant)).collect();
+    let rows: Vec<ChargebackRow> =
+        accounts.into_iter().map(|(tenant, account)| account.row(tenant)).collect();
     let total = rows.iter().map(|row| row.total_cost).sum();
     let (currency, prices) = (prices.currency().to_owned(), prices.source().to_owned());
     Ok(Chargeback { currency, from, to, prices, rows, total })
@@ -154,7 +155,8 @@ impl Usage {
         // What has no length was used in the microsecond before its time.
         let own_start = self.start_us.min(self.end_us - 1);
         let length = i128::from(self.end_us) - i128::from(own_start);
-        let reached = |us: i64| (i128::from(us.clamp(own_start, self.end_us)) - i128::from(own_start)).min(length);
+        let reached =
+            |us: i64| (i128::from(us.clamp(own_start, self.end_us)) - i128::from(own_start)).min(length);
         let (first, last) = (reached(start_us), reached(end_us.max(start_us)));
         self.used.map(|amount| amount * last / length - amount * first / length)
     }

@@ -71,7 +71,9 @@ impl Config {
     /// Refuses what would let strangers in or could never work.
     pub(crate) fn check(&self) -> Result<(), QueryError> {
         if self.tls_cert_file.is_some() != self.tls_key_file.is_some() {
-            return Err(QueryError::config("query.tls_cert_file and query.tls_key_file belong together: set both"));
+            return Err(QueryError::config(
+                "query.tls_cert_file and query.tls_key_file belong together: set both",
+            ));
         }
         for (field, addr) in [("http_listen", self.http_listen), ("pgwire_listen", self.pgwire_listen)] {
             let guarded = self.tls_cert_file.is_some() && self.tokens_file.is_some();
@@ -92,7 +94,9 @@ impl Config {
             ("max_connections", self.max_connections as u64),
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
-            Some((field, _)) => Err(QueryError::config(format!("query.{field} is 0: give it a positive number"))),
+            Some((field, _)) => {
+                Err(QueryError::config(format!("query.{field} is 0: give it a positive number")))
+            }
             None => Ok(()),
         }
     }

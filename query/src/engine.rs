@@ -123,7 +123,8 @@ impl Engine {
         let tokens = TokenStore::open(config.tokens_file.clone())?;
         // Comes last: only a whole engine knows how to let go of its threads.
         let runtime = Builder::new_multi_thread().thread_name("query").enable_all().build();
-        let runtime = runtime.map_err(|error| QueryError::internal(format!("no threads for queries: {error}")))?;
+        let runtime =
+            runtime.map_err(|error| QueryError::internal(format!("no threads for queries: {error}")))?;
         Ok(Arc::new(Self {
             template,
             tokens,
@@ -150,7 +151,12 @@ impl Engine {
 
     /// Runs one statement. The answer starts once it is planned; dropping it
     /// cancels. It is recorded in `queries` however it ends.
-    pub async fn run(&self, principal: &Principal, endpoint: Endpoint, sql: &str) -> Result<Running, QueryError> {
+    pub async fn run(
+        &self,
+        principal: &Principal,
+        endpoint: Endpoint,
+        sql: &str,
+    ) -> Result<Running, QueryError> {
         self.run_with(principal, endpoint, sql, Vec::new()).await
     }
 
@@ -188,11 +194,7 @@ impl Engine {
 
     /// The columns that a statement would answer with, and its parameters'
     /// types as far as they follow from it. Runs nothing.
-    pub async fn describe(
-        &self,
-        principal: &Principal,
-        sql: &str,
-    ) -> Result<Described, QueryError> {
+    pub async fn describe(&self, principal: &Principal, sql: &str) -> Result<Described, QueryError> {
         let entry = self.recorder.begin(principal, Endpoint::Pgwire, sql);
         let admitted = match self.admit(principal, sql) {
             Ok(admitted) => admitted,
@@ -322,6 +324,11 @@ async fn open(
     params: Vec<ScalarValue>,
 ) -> Result<SendableRecordBatchStream, QueryError> {
     let (state, plan) = plan(session, admitted).await?;
+    let (wanted, given) = (parameters(&plan)?.len(), params.len());
+    if wanted > given {
+        let message = format!("the statement has {wanted} parameters and {given} values came with it");
+        return Err(QueryError::new(Code::InvalidQuery, message));
+    }
     let plan = match params.is_empty() {
         true => plan,
         false => plan.with_param_values(params)?,
@@ -335,7 +342,8 @@ async fn plan(session: &Session, admitted: Admitted) -> Result<(SessionState, Lo
     let state = session.context().state();
     let plan = state.statement_to_plan(admitted.into_statement()).await?;
     // The gate has decided already; this holds if it ever errs.
-    let only_reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let only_reads =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     only_reads.verify_plan(&plan)?;
     Ok((state, plan))
 }
@@ -344,7 +352,8 @@ async fn plan(session: &Session, admitted: Admitted) -> Result<(SessionState, Lo
 fn parameters(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, QueryError> {
     let mut found: Vec<(usize, Option<DataType>)> = Vec::new();
     for (name, kind) in plan.get_parameter_types()? {
-        let number = name.strip_prefix('$').and_then(|number| number.parse().ok()).filter(|n| (1..=1_000).contains(n));
+        let number =
+            name.strip_prefix('$').and_then(|number| number.parse().ok()).filter(|n| (1..=1_000).contains(n));
         let named = || QueryError::new(Code::NotSupported, format!("parameter {name}: use $1 to $1000"));
         found.push((number.ok_or_else(named)?, kind));
     }

@@ -106,9 +106,11 @@ impl Code {
     pub const fn http_status(self) -> http::StatusCode {
         use http::StatusCode;
         match self {
-            Self::Syntax | Self::InvalidQuery | Self::ExecutionFailed | Self::NotSupported | Self::BadRequest => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Syntax
+            | Self::InvalidQuery
+            | Self::ExecutionFailed
+            | Self::NotSupported
+            | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::NotAllowed => StatusCode::FORBIDDEN,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
@@ -141,7 +143,12 @@ impl QueryError {
 
     /// A failure of ours: the client is told only that there was one.
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { code: Code::Internal, message: WITHHELD.to_owned(), query_id: None, source: Some(source.into()) }
+        Self {
+            code: Code::Internal,
+            message: WITHHELD.to_owned(),
+            query_id: None,
+            source: Some(source.into()),
+        }
     }
 
     /// The same with a cause for the log.
@@ -171,16 +178,26 @@ impl QueryError {
         let cause = self.source.as_ref().map(ToString::to_string);
         match self.code {
             Code::Internal | Code::Unavailable => {
-                tracing::error!(query_id, principal, cause, code = self.code.as_str(), "query failed: {self}");
+                tracing::error!(
+                    query_id,
+                    principal,
+                    cause,
+                    code = self.code.as_str(),
+                    "query failed: {self}"
+                );
             }
-            _ => tracing::debug!(query_id, principal, cause, code = self.code.as_str(), "query failed: {self}"),
+            _ => {
+                tracing::debug!(query_id, principal, cause, code = self.code.as_str(), "query failed: {self}")
+            }
         }
     }
 
     /// What the caller should do.
     pub fn action(&self) -> Action {
         match self.code {
-            Code::Timeout | Code::Cancelled | Code::TooBusy | Code::TooLarge | Code::Unavailable => Action::Retry,
+            Code::Timeout | Code::Cancelled | Code::TooBusy | Code::TooLarge | Code::Unavailable => {
+                Action::Retry
+            }
             Code::Internal => Action::Stop,
             _ => Action::Fix,
         }
@@ -190,7 +207,9 @@ impl QueryError {
 impl From<LakeError> for QueryError {
     fn from(error: LakeError) -> Self {
         match error.action() {
-            Action::Retry => Self::new(Code::Unavailable, "the bucket does not answer, try again").because(error),
+            Action::Retry => {
+                Self::new(Code::Unavailable, "the bucket does not answer, try again").because(error)
+            }
             _ => Self::internal(error),
         }
     }
@@ -209,7 +228,9 @@ impl From<DataFusionError> for QueryError {
             return own;
         }
         let Some((code, message)) = told(error.find_root()) else { return Self::internal(error) };
-        match mentions_storage(&message) {
+        // The statement's own text may name such things; what ran may not.
+        let from_the_statement = matches!(code, Code::Syntax | Code::InvalidQuery);
+        match mentions_storage(&message) && !from_the_statement {
             true => Self::internal(error),
             false => Self::new(code, message).because(error),
         }
@@ -227,12 +248,20 @@ fn told(root: &DataFusionError) -> Option<(Code, String)> {
         DataFusionError::NotImplemented(message) => (Code::NotSupported, text(message)),
         DataFusionError::Execution(message) => (Code::ExecutionFailed, text(message)),
         // The engine's text names the biggest consumers, which are other people's queries.
-        DataFusionError::ResourcesExhausted(_) => {
-            (Code::TooLarge, "the query needs more memory or disk than is left for it; select or group less".into())
-        }
+        DataFusionError::ResourcesExhausted(_) => too_much(),
+        DataFusionError::ArrowError(error, _) if is_spill_limit(error) => too_much(),
         DataFusionError::ArrowError(error, _) => (Code::ExecutionFailed, arrow_told(error)?),
         _ => return None,
     })
+}
+
+fn too_much() -> (Code, String) {
+    (Code::TooLarge, "the query needs more memory or disk than is left for it; select or group less".to_owned())
+}
+
+/// Whether spilling stopped at its limit, which the engine tells in words alone.
+fn is_spill_limit(error: &ArrowError) -> bool {
+    matches!(error, ArrowError::IoError(message, _) if message.contains("max_temp_directory_size"))
 }
 
 fn arrow_told(error: &ArrowError) -> Option<String> {

@@ -15,9 +15,10 @@ use crate::{Code, QueryError, Role};
 const MAX_DEPTH: usize = 50;
 
 /// Functions that may stand where a table does. None reads a file or a URL.
-const TABLE_FUNCTIONS: [&str; 5] = ["generate_series", "range", "unnest", "pg_get_keywords", "_pg_expandarray"];
+const TABLE_FUNCTIONS: [&str; 5] =
+    ["generate_series", "range", "unnest", "pg_get_keywords", "_pg_expandarray"];
 
-const ALLOWED: &str = "ask with SELECT, WITH, VALUES, TABLE, DESCRIBE or SHOW TABLES";
+const ALLOWED: &str = "ask with SELECT, WITH, VALUES, DESCRIBE or SHOW TABLES";
 
 /// One statement that may be planned.
 #[derive(Debug, Clone)]
@@ -38,7 +39,8 @@ impl Admitted {
 
 /// Parses a text and admits its one statement, or says why not.
 pub(crate) fn admit(role: Role, sql: &str) -> Result<Admitted, QueryError> {
-    let parser = DFParserBuilder::new(sql).with_dialect(&PostgreSqlDialect {}).with_recursion_limit(MAX_DEPTH);
+    let parser =
+        DFParserBuilder::new(sql).with_dialect(&PostgreSqlDialect {}).with_recursion_limit(MAX_DEPTH);
     let mut statements = parser.build()?.parse_statements()?;
     let statement = match (statements.pop_front(), statements.len()) {
         (Some(statement), 0) => statement,
@@ -85,7 +87,9 @@ impl Visitor for Inside {
 
     fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<QueryError> {
         match statement {
-            Statement::Query(_) | Statement::ShowTables { .. } | Statement::ShowColumns { .. } => ControlFlow::Continue(()),
+            Statement::Query(_) | Statement::ShowTables { .. } | Statement::ShowColumns { .. } => {
+                ControlFlow::Continue(())
+            }
             other => ControlFlow::Break(refused_kind(&other.to_string())),
         }
     }
@@ -113,7 +117,8 @@ impl Visitor for Inside {
             | TableFactor::NestedJoin { .. } => return ControlFlow::Continue(()),
             other => return ControlFlow::Break(refused(&format!("{other} as a table is"))),
         };
-        let known = function.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.to_ascii_lowercase());
+        let known =
+            function.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.to_ascii_lowercase());
         match known.is_some_and(|name| TABLE_FUNCTIONS.contains(&name.as_str())) {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(refused(&format!("the function {function} as a table is"))),
@@ -123,7 +128,9 @@ impl Visitor for Inside {
 
 fn body(body: &SetExpr) -> ControlFlow<QueryError> {
     match body {
-        SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) | SetExpr::Table(_) => ControlFlow::Continue(()),
+        SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) | SetExpr::Table(_) => {
+            ControlFlow::Continue(())
+        }
         SetExpr::SetOperation { left, right, .. } => {
             self::body(left)?;
             self::body(right)

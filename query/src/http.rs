@@ -70,7 +70,10 @@ pub(crate) fn router(
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .fallback(|| async { QueryError::new(Code::BadRequest, "there is no such path; see /api/v1/sql").with_status(StatusCode::NOT_FOUND) })
+        .fallback(|| async {
+            QueryError::new(Code::BadRequest, "there is no such path; see /api/v1/sql")
+                .with_status(StatusCode::NOT_FOUND)
+        })
         .layer(DefaultBodyLimit::max(body_limit))
         .with_state(app)
 }
@@ -138,9 +141,11 @@ impl App {
             let (scheme, token) = text.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
-        let missing = || QueryError::new(Code::Unauthenticated, "send a token as `Authorization: Bearer <token>`");
+        let missing =
+            || QueryError::new(Code::Unauthenticated, "send a token as `Authorization: Bearer <token>`");
         let principal = self.engine.authenticate(token.ok_or_else(missing)?).await;
-        principal.ok_or_else(|| QueryError::new(Code::Unauthenticated, "the token is not known or has expired"))
+        principal
+            .ok_or_else(|| QueryError::new(Code::Unauthenticated, "the token is not known or has expired"))
     }
 
     async fn is_ready(&self) -> bool {

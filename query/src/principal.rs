@@ -115,7 +115,9 @@ impl Principal {
     /// exactly one, the cluster's otherwise, so that no tenant reads another's.
     pub fn owner(&self) -> &str {
         match &self.scope {
-            Scope::Tenants(tenants) if tenants.len() == 1 => tenants.iter().next().map_or(CLUSTER_TENANT, TenantId::as_str),
+            Scope::Tenants(tenants) if tenants.len() == 1 => {
+                tenants.iter().next().map_or(CLUSTER_TENANT, TenantId::as_str)
+            }
             _ => CLUSTER_TENANT,
         }
     }
@@ -150,7 +152,9 @@ mod tests {
     fn only_operators_see_what_is_not_named() {
         let acme: TenantId = "acme".parse().unwrap();
         let tenant = Principal::new("a", Role::Tenant, [acme.clone()]);
-        assert!(tenant.sees(&acme) && !tenant.sees(&TenantId::host()) && !tenant.sees(&"acme2".parse().unwrap()));
+        assert!(
+            tenant.sees(&acme) && !tenant.sees(&TenantId::host()) && !tenant.sees(&"acme2".parse().unwrap())
+        );
         assert!(!Principal::new("b", Role::Tenant, []).sees(&acme));
         assert!(Principal::new("c", Role::Auditor, []).sees(&acme));
         assert!(Principal::operator().sees(&TenantId::unassigned()));

@@ -96,8 +96,9 @@ impl QueryRecorder {
     fn send(&self, row: &Row, end: &End<'_>, duration_us: i64) {
         self.count(row, end, duration_us);
         let sent = self.shared.batch(row, end, duration_us).map_err(|error| error.to_string());
-        let sent =
-            sent.and_then(|batch| self.shared.rows.push(Table::Queries, &batch).map_err(|error| error.to_string()));
+        let sent = sent.and_then(|batch| {
+            self.shared.rows.push(Table::Queries, &batch).map_err(|error| error.to_string())
+        });
         if let Err(error) = sent {
             tracing::warn!(error, query_id = row.query_id, principal = row.principal, "query not recorded");
             if let Some(metrics) = &self.metrics {
@@ -120,7 +121,8 @@ impl QueryRecorder {
 impl Shared {
     fn batch(&self, row: &Row, end: &End<'_>, duration_us: i64) -> Result<RecordBatch, ArrowError> {
         let schema = Table::Queries.wire_schema();
-        let error = end.error.map(|error| format!("{}: {}", error.code(), cut(&error.to_string(), ERROR_BYTES)));
+        let error =
+            end.error.map(|error| format!("{}: {}", error.code(), cut(&error.to_string(), ERROR_BYTES)));
         let column = |field: &Arc<Field>| -> ArrayRef {
             let text = |text: &str| -> ArrayRef { one_text(Some(text)) };
             match field.name().as_str() {

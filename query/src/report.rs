@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::{Decimal128Type, Int64Type, TimestampMicroseco
 use futures::StreamExt;
 
 use crate::chargeback::{Amounts, Span, Usage, charge};
-use crate::{Chargeback, Code, Endpoint, Engine, Principal, PriceError, Prices, QueryError};
+use crate::{Chargeback, Code, Endpoint, Engine, PriceError, Prices, Principal, QueryError};
 
 /// No interval of `usage` is longer: it bounds how far beyond a period its rows lie.
 const LONGEST_INTERVAL: TimeDelta = TimeDelta::days(1);
@@ -86,10 +86,13 @@ fn statement(spans: &[Span<'_>], from: DateTime<Utc>, to: DateTime<Utc>) -> Stri
         literal(to.timestamp_micros()),
         literal((to + LONGEST_INTERVAL).timestamp_micros()),
     );
-    let integer = |column: &str| format!("CAST(greatest(coalesce({column}, 0), 0) AS DECIMAL(19, 0)) AS {column}");
+    let integer =
+        |column: &str| format!("CAST(greatest(coalesce({column}, 0), 0) AS DECIMAL(19, 0)) AS {column}");
     // Beyond 10¹⁸ is no measurement; such a value must not fail everybody's invoice.
     let real = |value: &str, name: &str| {
-        format!("CAST(CASE WHEN {value} > 0 AND {value} < 1e18 THEN round({value}) ELSE 0 END AS DECIMAL(19, 0)) AS {name}")
+        format!(
+            "CAST(CASE WHEN {value} > 0 AND {value} < 1e18 THEN round({value}) ELSE 0 END AS DECIMAL(19, 0)) AS {name}"
+        )
     };
     format!(
         "SELECT tenant, CAST(span AS BIGINT) AS span, \
@@ -130,7 +133,8 @@ fn read(batch: &RecordBatch, spans: &[Span<'_>], usage: &mut Vec<Usage>) -> Resu
             Ok(index) => spans.get(index).map(|span| (span.start_us, span.end_us)).ok_or_else(broken)?,
             Err(_) => (began.value(row), ended.value(row)),
         };
-        let amount = |index: usize| amounts.get(index).filter(|sum| sum.is_valid(row)).map_or(0, |sum| sum.value(row));
+        let amount =
+            |index: usize| amounts.get(index).filter(|sum| sum.is_valid(row)).map_or(0, |sum| sum.value(row));
         let used = Amounts {
             cpu_ns: amount(0),
             mem_byte_s: amount(1),

@@ -133,9 +133,16 @@ pub fn create(
     let mut tokens = list_if_there(file)?;
     tokens.retain(|token| token.name != name || !token.expired(now));
     if tokens.iter().any(|token| token.name == name) {
-        return Err(refused("name", "a token of this name is in the file; take another name or remove it there"));
+        return Err(refused(
+            "name",
+            "a token of this name is in the file; take another name or remove it there",
+        ));
     }
-    let secret = secret().map_err(|source| TokenError::File { file: file.to_owned(), operation: "get random bytes for it", source })?;
+    let secret = secret().map_err(|source| TokenError::File {
+        file: file.to_owned(),
+        operation: "get random bytes for it",
+        source,
+    })?;
     let token = format!("{PREFIX}{name}_{secret}");
     let tenants = tenants.into_iter().collect();
     tokens.push(Token { name: name.to_owned(), role, tenants, hash: hash(&token), created: now, expires });
@@ -172,7 +179,9 @@ pub fn list(file: &Path) -> Result<Vec<Token>, TokenError> {
 
 fn list_if_there(file: &Path) -> Result<Vec<Token>, TokenError> {
     match list(file) {
-        Err(TokenError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(TokenError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(Vec::new())
+        }
         done => done,
     }
 }
@@ -242,7 +251,8 @@ fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
 
 /// The file's text. Every value is of a checked alphabet, so quotes suffice.
 fn print(tokens: &[Token]) -> String {
-    let mut text = String::from("# Made by `bailiwick token create`. Remove an entry to withdraw a token.\ntokens:\n");
+    let mut text =
+        String::from("# Made by `bailiwick token create`. Remove an entry to withdraw a token.\ntokens:\n");
     if tokens.is_empty() {
         text = text.replace("tokens:\n", "tokens: []\n");
     }
@@ -281,7 +291,9 @@ impl RawToken {
             return Err(wrong(file, name, "name", "use 1 to 63 of a-z A-Z 0-9 . -"));
         }
         let tenant = |tenant: &Spanned<String>| {
-            tenant.value.parse().map_err(|error: bailiwick_proto::InvalidId| wrong(file, tenant, "tenants", &error.to_string()))
+            tenant.value.parse().map_err(|error: bailiwick_proto::InvalidId| {
+                wrong(file, tenant, "tenants", &error.to_string())
+            })
         };
         let tenants = tenants.iter().map(tenant).collect::<Result<BTreeSet<TenantId>, _>>()?;
         if *role == Role::Tenant && tenants.is_empty() {
@@ -293,7 +305,8 @@ impl RawToken {
             .map_err(|_| wrong(file, hash, "hash", "write sha256: and 64 hexadecimal digits"))?;
         let time = |field, at: &Spanned<String>| {
             let time = DateTime::parse_from_rfc3339(&at.value);
-            time.map(|time| time.to_utc()).map_err(|_| wrong(file, at, field, "write a time as 2026-11-01T00:00:00Z"))
+            time.map(|time| time.to_utc())
+                .map_err(|_| wrong(file, at, field, "write a time as 2026-11-01T00:00:00Z"))
         };
         let created = time("created", created)?;
         let expires = expires.as_ref().map(|at| time("expires", at)).transpose()?;

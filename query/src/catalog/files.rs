@@ -12,8 +12,8 @@ use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::{Column, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::Result as DfResult;
@@ -89,7 +89,8 @@ pub(super) fn scan(
 fn scan_schema(table: Table) -> TableSchema {
     let public = table.public_schema();
     let is_partition = |field: &&FieldRef| PARTITIONED_BY.contains(&field.name().as_str());
-    let stored: Vec<FieldRef> = public.fields().iter().filter(|field| !is_partition(field)).cloned().collect();
+    let stored: Vec<FieldRef> =
+        public.fields().iter().filter(|field| !is_partition(field)).cloned().collect();
     let partitions = PARTITIONED_BY.iter().filter_map(|name| public.field_with_name(name).ok());
     let partitions = partitions.map(|field| Arc::new(field.clone()));
     let partitions: Vec<FieldRef> = partitions.collect();

@@ -34,7 +34,8 @@ pub(super) fn rounded(number: i128, by: i128) -> i128 {
 /// that may follow the point. No sign, no exponent.
 pub(super) fn read(text: &str, digits: usize) -> Result<i128, NotDecimal> {
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
-    let is_number = |text: &str| !text.is_empty() && text.len() <= 24 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number =
+        |text: &str| !text.is_empty() && text.len() <= 24 && text.bytes().all(|byte| byte.is_ascii_digit());
     if !is_number(whole) || !is_number(part) || part.trim_end_matches('0').len() > digits {
         return Err(NotDecimal { digits });
     }
@@ -108,7 +109,9 @@ mod tests {
 
     #[test]
     fn a_half_is_rounded_away_from_zero() {
-        for (number, by, expected) in [(5, 10, 1), (4, 10, 0), (-5, 10, -1), (-4, 10, 0), (15, 10, 2), (7, 1, 7), (1, 3, 0), (2, 3, 1)] {
+        for (number, by, expected) in
+            [(5, 10, 1), (4, 10, 0), (-5, 10, -1), (-4, 10, 0), (15, 10, 2), (7, 1, 7), (1, 3, 0), (2, 3, 1)]
+        {
             assert_eq!(rounded(number, by), expected, "{number}/{by}");
         }
     }
@@ -118,7 +121,10 @@ mod tests {
         for text in ["", ".", "1.", ".5", "-1", "+1", "1e3", "1.0000000001", "0x1", "1,5", " 1", "nan"] {
             assert!(read(text, 9).is_err(), "{text:?}");
         }
-        assert_eq!((read("0.031611", 9), read("7", 9), read("1.500", 1)), (Ok(31_611_000), Ok(7_000_000_000), Ok(15)));
+        assert_eq!(
+            (read("0.031611", 9), read("7", 9), read("1.500", 1)),
+            (Ok(31_611_000), Ok(7_000_000_000), Ok(15))
+        );
     }
 
     proptest! {

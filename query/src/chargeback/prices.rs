@@ -128,7 +128,11 @@ impl Prices {
         for entry in &raw.prices.value {
             let price = reader.price(entry)?;
             if list.last().is_some_and(|last| last.from_us >= price.from_us) {
-                return Err(reader.wrong(&entry.from, "from", "list prices in order of time, each from another"));
+                return Err(reader.wrong(
+                    &entry.from,
+                    "from",
+                    "list prices in order of time, each from another",
+                ));
             }
             list.push(price);
         }
@@ -148,7 +152,8 @@ impl Prices {
     /// The period cut where prices change, in order of time.
     pub fn spans(&self, from_us: i64, to_us: i64) -> Result<Vec<Span<'_>>, PriceError> {
         if self.list.first().is_none_or(|first| first.from_us > from_us) {
-            let at = DateTime::from_timestamp_micros(from_us).map_or_else(|| from_us.to_string(), |at| at.to_rfc3339());
+            let at = DateTime::from_timestamp_micros(from_us)
+                .map_or_else(|| from_us.to_string(), |at| at.to_rfc3339());
             return Err(PriceError::NoPrice { file: self.source.clone(), at });
         }
         let ends = self.list.iter().skip(1).map(|next| next.from_us).chain([i64::MAX]);
@@ -176,7 +181,8 @@ impl Reader<'_> {
     }
 
     fn nano(&self, field: &str, raw: &Spanned<String>) -> Result<i128, PriceError> {
-        let nano = decimal::read(&raw.value, DIGITS).map_err(|error| self.wrong(raw, field, &error.to_string()))?;
+        let nano =
+            decimal::read(&raw.value, DIGITS).map_err(|error| self.wrong(raw, field, &error.to_string()))?;
         match nano <= HIGHEST_NANO {
             true => Ok(nano),
             false => Err(self.wrong(raw, field, "no unit costs more than a million")),

@@ -27,7 +27,9 @@ fn priced(list: &[(i64, &str)]) -> Prices {
     let mut text = String::from("currency: EUR\nprices:\n");
     for (from_us, cpu) in list {
         let from = at(*from_us).to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
-        text += &format!("  - {{ from: \"{from}\", cpu_core_hour: {cpu}, memory_gib_hour: 0.004237, io_read_gib: 0.1, io_write_gib: 0.2 }}\n");
+        text += &format!(
+            "  - {{ from: \"{from}\", cpu_core_hour: {cpu}, memory_gib_hour: 0.004237, io_read_gib: 0.1, io_write_gib: 0.2 }}\n"
+        );
     }
     Prices::parse("p.yaml", &text).unwrap()
 }
@@ -39,12 +41,23 @@ fn an_hour_of_a_core_costs_its_price() {
     usage.used.mem_byte_s = GIB * 7_200;
     let report = charge(&prices, at(0), at(HOUR_US), [usage]).unwrap();
     let row = &report.rows[0];
-    let texts = [row.cpu_core_hours, row.memory_gib_hours, row.cpu_cost, row.memory_cost, row.io_cost, row.total_cost, row.coverage];
+    let texts = [
+        row.cpu_core_hours,
+        row.memory_gib_hours,
+        row.cpu_cost,
+        row.memory_cost,
+        row.io_cost,
+        row.total_cost,
+        row.coverage,
+    ];
     assert_eq!(
         texts.map(|number| number.to_string()),
         ["1.000000", "1.000000", "0.031611", "0.004237", "0.000000", "0.035848", "1.000000"]
     );
-    assert_eq!((report.total, report.currency.as_str(), report.prices.as_str()), (row.total_cost, "USD", "built-in"));
+    assert_eq!(
+        (report.total, report.currency.as_str(), report.prices.as_str()),
+        (row.total_cost, "USD", "built-in")
+    );
 }
 
 #[test]
@@ -63,7 +76,8 @@ fn a_period_without_a_price_is_no_free_period() {
 
 #[test]
 fn a_wrong_price_file_names_line_and_field() {
-    let right = "currency: EUR\nprices:\n  - from: 2026-01-01\n    cpu_core_hour: 0.5\n    memory_gib_hour: 1\n";
+    let right =
+        "currency: EUR\nprices:\n  - from: 2026-01-01\n    cpu_core_hour: 0.5\n    memory_gib_hour: 1\n";
     assert_eq!(Prices::parse("p.yaml", right).unwrap().list[0].cpu_core_hour_nano, 500_000_000);
     for (from, to, parts) in [
         ("0.5", "-0.5", ["p.yaml:4", "cpu_core_hour"]),
@@ -102,9 +116,11 @@ fn costs_by_namespace_are_opencosts() {
             Amounts { cpu_ns: HOUR_NS, mem_byte_s: ram * GIB_HOUR, io_r_b: 4 * GIB, ..Amounts::default() };
         Usage { tenant: namespace.to_owned(), start_us: 0, end_us: 24 * HOUR_US, used }
     });
-    let text = "currency: c\nprices: [{from: 1970-01-01, cpu_core_hour: 1, memory_gib_hour: 1, io_read_gib: 1}]";
+    let text =
+        "currency: c\nprices: [{from: 1970-01-01, cpu_core_hour: 1, memory_gib_hour: 1, io_read_gib: 1}]";
     let report = charge(&Prices::parse("p", text).unwrap(), at(0), at(24 * HOUR_US), usage).unwrap();
-    let totals: Vec<_> = report.rows.iter().map(|row| (row.tenant.as_str(), row.total_cost.micros() / 1_000_000)).collect();
+    let totals: Vec<_> =
+        report.rows.iter().map(|row| (row.tenant.as_str(), row.total_cost.micros() / 1_000_000)).collect();
     assert_eq!(totals, [("namespace1", 28), ("namespace2", 36), ("namespace3", 18)]);
 }
 

@@ -42,7 +42,9 @@ pub(super) struct Limits {
 pub(super) fn too_slow(timeout_ms: u64) -> QueryError {
     QueryError::new(
         Code::Timeout,
-        format!("the query took longer than {timeout_ms} ms; narrow it by time, or raise query.query_timeout_ms"),
+        format!(
+            "the query took longer than {timeout_ms} ms; narrow it by time, or raise query.query_timeout_ms"
+        ),
     )
 }
 
@@ -70,7 +72,18 @@ impl Running {
     ) -> Self {
         let deadline = Box::pin(sleep_until(limits.deadline));
         let query_id = entry.query_id().to_owned();
-        Self { schema, query_id, batches, work, limits, deadline, rows: 0, bytes: 0, truncated: false, entry: Some(entry) }
+        Self {
+            schema,
+            query_id,
+            batches,
+            work,
+            limits,
+            deadline,
+            rows: 0,
+            bytes: 0,
+            truncated: false,
+            entry: Some(entry),
+        }
     }
 
     /// The query's id, as it stands in `queries`.

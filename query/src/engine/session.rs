@@ -6,12 +6,12 @@ use std::time::Duration;
 use bailiwick_lake::Lake;
 use bailiwick_proto::Table;
 use datafusion::common::exec_datafusion_err;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::execution::FunctionRegistry;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::ObjectStore;
 use url::Url;
@@ -83,7 +83,8 @@ impl Template {
 
     pub(super) fn session(&self, principal: &Principal) -> Result<Session, QueryError> {
         let catalogs = catalog::of(&self.lake, principal.scope())?;
-        let state = SessionStateBuilder::new_from_existing(self.state.clone()).with_catalog_list(catalogs).build();
+        let state =
+            SessionStateBuilder::new_from_existing(self.state.clone()).with_catalog_list(catalogs).build();
         let context = SessionContext::new_with_state(state);
         functions::register(&context);
         pg_catalog::install(&context, principal)?;

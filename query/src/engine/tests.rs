@@ -26,10 +26,12 @@ impl Served {
 
     /// All rows of an answer as one text, a line a row.
     pub(crate) async fn text(&self, who: &Principal, sql: &str) -> String {
-        let batches = self.ask(who, sql).await.unwrap_or_else(|error| panic!("{sql}: {} {error}", error.code()));
+        let batches =
+            self.ask(who, sql).await.unwrap_or_else(|error| panic!("{sql}: {} {error}", error.code()));
         let table = pretty_format_batches(&batches).unwrap().to_string();
         let lines = table.lines().filter(|line| line.starts_with('|')).skip(1);
-        let cells = |line: &str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(" ");
+        let cells =
+            |line: &str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(" ");
         lines.map(cells).collect::<Vec<_>>().join("\n")
     }
 }
@@ -55,17 +57,25 @@ async fn wal_and_files_together_are_every_row_once() {
         let batch = losses(["acme", "globex"][number as usize % 2], number..=number);
         bucket.wal(&[(Table::Losses, batch)]).await;
         if number % 4 == 0 {
-            let files = (committed + 1..=number).map(|n| (["acme", "globex"][n as usize % 2], losses(["acme", "globex"][n as usize % 2], n..=n)));
+            let files = (committed + 1..=number).map(|n| {
+                (["acme", "globex"][n as usize % 2], losses(["acme", "globex"][n as usize % 2], n..=n))
+            });
             bucket.commit(Table::Losses, number, &files.collect::<Vec<_>>()).await;
             committed = number;
         }
         let sum = number * (number + 1) / 2;
-        let counted = served.text(&operator, "SELECT count(*), sum(count), count(DISTINCT count) FROM losses").await;
+        let counted =
+            served.text(&operator, "SELECT count(*), sum(count), count(DISTINCT count) FROM losses").await;
         assert_eq!(counted, format!("{number} {sum} {number}"));
     }
     assert_eq!(served.text(&operator, "SELECT count(*) FROM losses").await, "9");
-    let every = served.text(&operator, "SELECT tenant, date, reason, count, time FROM losses ORDER BY count LIMIT 2").await;
-    assert_eq!(every, "globex 2026-11-24 ring_full 1 2026-11-24T12:00:00Z\nacme 2026-11-24 ring_full 2 2026-11-24T12:00:00Z");
+    let every = served
+        .text(&operator, "SELECT tenant, date, reason, count, time FROM losses ORDER BY count LIMIT 2")
+        .await;
+    assert_eq!(
+        every,
+        "globex 2026-11-24 ring_full 1 2026-11-24T12:00:00Z\nacme 2026-11-24 ring_full 2 2026-11-24T12:00:00Z"
+    );
     let limited = served.ask(&operator, "SELECT * FROM losses LIMIT 3").await.unwrap();
     assert_eq!(limited.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
     assert_eq!(limited[0].schema(), Table::Losses.public_schema());
@@ -111,14 +121,20 @@ async fn a_predicate_on_time_tenant_or_day_leaves_files_unopened() {
         let sql = format!("SELECT sum(count) FROM losses WHERE {condition}");
         assert_eq!(served.text(&operator, &sql).await, sum, "{condition}");
     }
-    let plan = served.text(&operator, "EXPLAIN SELECT * FROM losses WHERE time < '2026-11-24T02:00:00Z'").await;
+    let plan =
+        served.text(&operator, "EXPLAIN SELECT * FROM losses WHERE time < '2026-11-24T02:00:00Z'").await;
     assert_eq!(plan.matches(".parquet").count(), 1, "{plan}");
 }
 
 #[tokio::test]
 async fn a_joined_table_is_seen_at_one_moment() {
     let mut bucket = Bucket::new().await;
-    bucket.wal(&[(Table::Losses, losses("acme", 1..=10)), (Table::Alerts, rows(Table::Alerts, &[&[("tenant", "acme"), ("rule", "r")]]))]).await;
+    bucket
+        .wal(&[
+            (Table::Losses, losses("acme", 1..=10)),
+            (Table::Alerts, rows(Table::Alerts, &[&[("tenant", "acme"), ("rule", "r")]])),
+        ])
+        .await;
     let served = bucket.serve(&Config::default());
     let sql = "WITH a AS (SELECT count FROM losses) SELECT count(*) FROM a JOIN losses b ON a.count = b.count CROSS JOIN alerts";
     assert_eq!(served.text(&tenant("acme"), sql).await, "10");
@@ -151,30 +167,47 @@ async fn every_query_is_recorded_however_it_ends() {
     let of = |record: &std::collections::BTreeMap<String, String>, columns: &[&str]| {
         columns.iter().map(|column| record[*column].clone()).collect::<Vec<_>>().join(" ")
     };
-    let who = ["owner", "principal", "role", "tenant_scope", "endpoint", "outcome", "rows", "node", "cluster"];
+    let who =
+        ["owner", "principal", "role", "tenant_scope", "endpoint", "outcome", "rows", "node", "cluster"];
     assert_eq!(of(&record, &who), "acme acme tenant [acme] http ok 10 node-1 test");
-    assert!(record["query_id"].len() == 32 && record["bytes"] != "0" && record["sql"] == "SELECT * FROM losses");
+    assert!(
+        record["query_id"].len() == 32 && record["bytes"] != "0" && record["sql"] == "SELECT * FROM losses"
+    );
 
     let refused = served.ask(&acme, "DROP TABLE losses").await.unwrap_err();
     let record = served.record().await;
     assert_eq!((record["outcome"].as_str(), record["sql"].as_str()), ("refused", "DROP TABLE losses"));
-    assert!(record["error"].starts_with("not_allowed: ") && refused.query_id() == Some(record["query_id"].as_str()));
+    assert!(
+        record["error"].starts_with("not_allowed: ")
+            && refused.query_id() == Some(record["query_id"].as_str())
+    );
 
     served.ask(&acme, "SELECT 1 / (count - 5) FROM losses").await.unwrap_err();
     let record = served.record().await;
     assert_eq!(of(&record, &["outcome", "error"]), "failed execution_failed: division by zero");
 
-    let running = served.engine.run(&Principal::operator(), Endpoint::Pgwire, "SELECT * FROM losses").await.unwrap();
+    let running =
+        served.engine.run(&Principal::operator(), Endpoint::Pgwire, "SELECT * FROM losses").await.unwrap();
     drop(running);
     let record = served.record().await;
-    assert_eq!(of(&record, &["owner", "tenant_scope", "endpoint", "outcome"]), "_cluster [*] pgwire cancelled");
+    assert_eq!(
+        of(&record, &["owner", "tenant_scope", "endpoint", "outcome"]),
+        "_cluster [*] pgwire cancelled"
+    );
 }
 
 #[tokio::test]
 async fn a_report_charges_what_the_principal_sees() {
     let mut bucket = Bucket::new().await;
     let usage = |tenant, start, end, cpu| -> RecordBatch {
-        let hours = [("tenant", tenant), ("interval_start", start), ("time", end), ("cpu_ns", cpu), ("mem_byte_s", "1073741824"), ("coverage_s", "5")];
+        let hours = [
+            ("tenant", tenant),
+            ("interval_start", start),
+            ("time", end),
+            ("cpu_ns", cpu),
+            ("mem_byte_s", "1073741824"),
+            ("coverage_s", "5"),
+        ];
         rows(Table::Usage, &[&hours])
     };
     // A core each: two hours, the second of which is after the period; and one inside it.
@@ -188,7 +221,11 @@ async fn a_report_charges_what_the_principal_sees() {
     let period = ["2026-11-24T10:00:00Z", "2026-11-24T11:00:00Z"].map(|time| time.parse().unwrap());
     let operator = Principal::operator();
     let report = served.engine.chargeback(&operator, &prices, period[0], period[1]).await.unwrap();
-    let rows: Vec<_> = report.rows.iter().map(|row| format!("{} {} {}", row.tenant, row.cpu_core_hours, row.cpu_cost)).collect();
+    let rows: Vec<_> = report
+        .rows
+        .iter()
+        .map(|row| format!("{} {} {}", row.tenant, row.cpu_core_hours, row.cpu_cost))
+        .collect();
     assert_eq!(rows, ["acme 1.000000 0.031611", "globex 1.000000 0.031611"]);
     assert_eq!(report.rows[1].coverage.to_string(), "0.001389");
     let own = served.engine.chargeback(&tenant("acme"), &prices, period[0], period[1]).await.unwrap();

@@ -72,7 +72,11 @@ impl Format {
 
 /// An answer that begins once the first rows are there, so that whatever fails
 /// before them has its own status.
-pub(super) async fn stream(running: Running, format: Format, stop: CancellationToken) -> Result<Response, QueryError> {
+pub(super) async fn stream(
+    running: Running,
+    format: Format,
+    stop: CancellationToken,
+) -> Result<Response, QueryError> {
     let query_id = HeaderValue::from_str(running.query_id()).map_err(QueryError::internal)?;
     let mut writing = Writing { running, format, stop, step: Step::Rows, rows_written: false };
     let first = writing.next().await.transpose()?;
@@ -142,7 +146,9 @@ impl Writing {
             Format::Json => {
                 let query_id = json!(self.running.query_id());
                 let columns = render::columns(&schema);
-                out.extend_from_slice(format!("{{\"query_id\":{query_id},\"columns\":{columns},\"rows\":[").as_bytes());
+                out.extend_from_slice(
+                    format!("{{\"query_id\":{query_id},\"columns\":{columns},\"rows\":[").as_bytes(),
+                );
             }
             Format::Csv => out.extend(render::csv_head(&schema)?),
         }

@@ -1,10 +1,10 @@
 //! Rows as JSON and CSV text.
 
+use arrow_json::writer::{NullableEncoder, make_encoder};
+use arrow_json::{EncoderOptions, StructMode};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
-use arrow_json::writer::{NullableEncoder, make_encoder};
-use arrow_json::{EncoderOptions, StructMode};
 
 use crate::QueryError;
 
@@ -14,7 +14,8 @@ const TIME_LOCAL: &str = "%Y-%m-%dT%H:%M:%S%.6f";
 
 /// A result's columns by name and PostgreSQL type.
 pub(super) fn columns(schema: &Schema) -> serde_json::Value {
-    let column = |field: &FieldRef| serde_json::json!({ "name": field.name(), "type": type_name(field.data_type()) });
+    let column =
+        |field: &FieldRef| serde_json::json!({ "name": field.name(), "type": type_name(field.data_type()) });
     schema.fields().iter().map(column).collect()
 }
 
@@ -82,7 +83,8 @@ fn encoders<'a>(
     columns: &'a [ArrayRef],
     options: &'a EncoderOptions,
 ) -> Result<Vec<NullableEncoder<'a>>, QueryError> {
-    let encoder = |(field, column): (&'a FieldRef, &'a ArrayRef)| make_encoder(field, column.as_ref(), options);
+    let encoder =
+        |(field, column): (&'a FieldRef, &'a ArrayRef)| make_encoder(field, column.as_ref(), options);
     let encoders = fields.iter().zip(columns).map(encoder).collect::<Result<_, _>>();
     encoders.map_err(QueryError::from)
 }
@@ -129,15 +131,27 @@ fn type_name(kind: &DataType) -> String {
         DataType::Float16 | DataType::Float32 => "real",
         DataType::Float64 => "double precision",
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text",
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "bytea",
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            "bytea"
+        }
         DataType::Date32 | DataType::Date64 => "date",
         DataType::Time32(_) | DataType::Time64(_) => "time",
-        DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond, zone) => {
-            if zone.is_some() { "timestamp with time zone" } else { "timestamp" }
+        DataType::Timestamp(
+            TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond,
+            zone,
+        ) => {
+            if zone.is_some() {
+                "timestamp with time zone"
+            } else {
+                "timestamp"
+            }
         }
         DataType::Interval(_) | DataType::Duration(_) => "interval",
         DataType::Dictionary(_, value) => return type_name(value),
-        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::FixedSizeList(item, _) => {
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::FixedSizeList(item, _) => {
             return format!("{}[]", type_name(item.data_type()));
         }
         DataType::Struct(_) => "record",

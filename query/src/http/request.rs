@@ -75,7 +75,8 @@ impl ChargebackRequest {
         let Some(raw) = &self.prices else {
             return server.read().map_err(|error| {
                 // Whose file it is and where it lies is not the client's business.
-                QueryError::new(Code::Unavailable, "the server's price file cannot be used, ask its operator").because(error)
+                QueryError::new(Code::Unavailable, "the server's price file cannot be used, ask its operator")
+                    .because(error)
             });
         };
         match serde_json::from_str::<Option<Value>>(raw.get()) {
@@ -87,7 +88,8 @@ impl ChargebackRequest {
 }
 
 fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, QueryError> {
-    serde_json::from_slice(body).map_err(|error| bad(&format!("the body is not the JSON it should be: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| bad(&format!("the body is not the JSON it should be: {error}")))
 }
 
 fn param(value: &Value) -> Result<ScalarValue, QueryError> {
@@ -100,7 +102,9 @@ fn param(value: &Value) -> Result<ScalarValue, QueryError> {
             (None, Some(real)) => Ok(ScalarValue::Float64(Some(real))),
             (None, None) => Err(bad(&format!("field params: {number} is no number"))),
         },
-        Value::Array(_) | Value::Object(_) => Err(bad("field params: use text, numbers, true, false or null")),
+        Value::Array(_) | Value::Object(_) => {
+            Err(bad("field params: use text, numbers, true, false or null"))
+        }
     }
 }
 

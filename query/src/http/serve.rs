@@ -70,7 +70,12 @@ pub(crate) async fn serve(
 }
 
 /// Answers one connection's requests and says how it ended.
-async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, app: Router, stop: CancellationToken) -> &'static str {
+async fn connection(
+    tcp: TcpStream,
+    tls: Option<TlsAcceptor>,
+    app: Router,
+    stop: CancellationToken,
+) -> &'static str {
     // Small answers should not wait for a second packet.
     let _ = tcp.set_nodelay(true);
     match tls {

@@ -14,7 +14,6 @@ const KEY: &str = include_str!("tests/test.key");
 struct Server {
     url: String,
     client: Client,
-    admin: String,
     acme: String,
     query: Query,
     stop: CancellationToken,
@@ -33,13 +32,15 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tokens.yaml");
         let acme = "acme".parse().unwrap();
-        let admin = tokens::create(&file, "olga", Role::Admin, &[], None, chrono::Utc::now()).unwrap();
         let acme = tokens::create(&file, "anna", Role::Tenant, &[acme], None, chrono::Utc::now()).unwrap();
         config.tokens_file = Some(file);
         (config.http_listen, config.pgwire_listen) = (([127, 0, 0, 1], 0).into(), ([127, 0, 0, 1], 0).into());
         let mut bucket = Bucket::new().await;
         let losses = |tenant, count| -> datafusion::arrow::array::RecordBatch {
-            rows(Table::Losses, &[&[("tenant", tenant), ("reason", "say \"why\", not\nhow"), ("count", count)]])
+            rows(
+                Table::Losses,
+                &[&[("tenant", tenant), ("reason", "say \"why\", not\nhow"), ("count", count)]],
+            )
         };
         bucket.wal(&[(Table::Losses, losses("acme", "9007199254740993"))]).await;
         bucket.wal(&[(Table::Losses, losses("globex", "2"))]).await;
@@ -48,7 +49,7 @@ impl Server {
         let metrics: MetricsText = Arc::new(|| "metrics of a test\n".to_owned());
         let query = Query::start(config, Arc::clone(&served.engine), metrics, stop.clone()).await.unwrap();
         let url = format!("http://{}", query.http_addr());
-        Self { url, client: client().build().unwrap(), admin, acme, query, stop, served, _folder: folder }
+        Self { url, client: client().build().unwrap(), acme, query, stop, served, _folder: folder }
     }
 
     fn post(&self, path: &str, body: impl Into<String>) -> RequestBuilder {
@@ -76,11 +77,23 @@ async fn an_answer_has_columns_rows_and_the_id_of_its_record() {
         [1, 2], { "a": 1, "b": "x" }, 1.25, "2026-11-24"
     ]]);
     assert_eq!(answer["rows"], expected);
-    let types: Vec<&str> = answer["columns"].as_array().unwrap().iter().map(|column| column["type"].as_str().unwrap()).collect();
+    let types: Vec<&str> =
+        answer["columns"].as_array().unwrap().iter().map(|column| column["type"].as_str().unwrap()).collect();
     assert_eq!(
         types,
-        ["text", "bigint", "timestamp with time zone", "double precision", "boolean", "unknown", "double precision",
-         "bigint[]", "record", "numeric", "date"]
+        [
+            "text",
+            "bigint",
+            "timestamp with time zone",
+            "double precision",
+            "boolean",
+            "unknown",
+            "double precision",
+            "bigint[]",
+            "record",
+            "numeric",
+            "date"
+        ]
     );
     assert_eq!(server.served.record().await["query_id"], id);
 }
@@ -98,7 +111,8 @@ async fn csv_is_what_spreadsheets_read() {
     );
     let by_header = server.post("/api/v1/sql", sql).header("accept", "text/csv").send().await.unwrap();
     assert_eq!(by_header.text().await.unwrap(), by_parameter);
-    let none = server.post("/api/v1/sql?format=csv", "SELECT count FROM losses WHERE false").send().await.unwrap();
+    let none =
+        server.post("/api/v1/sql?format=csv", "SELECT count FROM losses WHERE false").send().await.unwrap();
     assert_eq!(none.text().await.unwrap(), "count\n");
 }
 
@@ -109,7 +123,12 @@ async fn json_requests_carry_parameters() {
     let request = server.post("/api/v1/sql", body).header("content-type", "application/json");
     let answer: Value = request.send().await.unwrap().json().await.unwrap();
     assert_eq!(answer["rows"], json!([[42, "x"]]));
-    for body in ["{", "{\"sql\": 1}", "{\"sql\": \"SELECT 1\", \"limit\": 3}", "{\"sql\": \"SELECT $1\", \"params\": [[1]]}"] {
+    for body in [
+        "{",
+        "{\"sql\": 1}",
+        "{\"sql\": \"SELECT 1\", \"limit\": 3}",
+        "{\"sql\": \"SELECT $1\", \"params\": [[1]]}",
+    ] {
         let request = server.post("/api/v1/sql", body).header("content-type", "application/json");
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 400, "{body}");
@@ -123,7 +142,11 @@ async fn without_a_valid_token_nothing_is_answered() {
     for path in ["/api/v1/sql", "/api/v1/reports/chargeback"] {
         let open = server.client.post(format!("{}{path}", server.url)).body("SELECT 1");
         let wrong = format!("{}0", server.acme);
-        for request in [open.try_clone().unwrap(), open.try_clone().unwrap().bearer_auth(wrong), open.basic_auth("anna", Some(&server.acme))] {
+        for request in [
+            open.try_clone().unwrap(),
+            open.try_clone().unwrap().bearer_auth(wrong),
+            open.basic_auth("anna", Some(&server.acme)),
+        ] {
             let response = request.send().await.unwrap();
             assert_eq!(response.status(), 401, "{path}");
             assert!(response.headers().contains_key("www-authenticate"));
@@ -143,7 +166,11 @@ async fn errors_have_a_status_a_code_and_the_id_of_their_record() {
         ("SELECT count(*) FROM generate_series(1, 9000000000000) a WHERE sqrt(a.value) < 0", 408, "timeout"),
     ] {
         let (found, answer) = server.sql(sql).await;
-        assert_eq!((found.as_u16(), answer["error"]["code"].as_str()), (status, Some(code)), "{sql}: {answer}");
+        assert_eq!(
+            (found.as_u16(), answer["error"]["code"].as_str()),
+            (status, Some(code)),
+            "{sql}: {answer}"
+        );
         assert_eq!(answer["error"]["query_id"].as_str().map(str::len), Some(32), "{sql}");
     }
     let unknown = server.client.get(format!("{}/api/v2", server.url)).send().await.unwrap();
@@ -176,7 +203,8 @@ async fn an_answer_that_was_cut_says_so() {
 #[tokio::test]
 async fn a_client_that_leaves_ends_its_query() {
     let mut server = Server::start(Config::default()).await;
-    let response = server.post("/api/v1/sql", "SELECT * FROM generate_series(1, 900000000)").send().await.unwrap();
+    let response =
+        server.post("/api/v1/sql", "SELECT * FROM generate_series(1, 900000000)").send().await.unwrap();
     drop(response);
     assert_eq!(server.served.record().await["outcome"], "cancelled");
 }
@@ -192,9 +220,13 @@ async fn a_body_has_a_limit() {
 async fn the_report_takes_prices_and_shows_ones_own_rows() {
     let server = Server::start(Config::default()).await;
     let from_to = r#""from": "2026-11-24T00:00:00Z", "to": "2026-11-25T00:00:00Z""#;
-    let report = |prices: &str| server.post("/api/v1/reports/chargeback", format!("{{{from_to}{prices}}}")).send();
+    let report =
+        |prices: &str| server.post("/api/v1/reports/chargeback", format!("{{{from_to}{prices}}}")).send();
     let built_in: Value = report("").await.unwrap().json().await.unwrap();
-    assert_eq!((&built_in["currency"], &built_in["prices"], &built_in["rows"]), (&json!("USD"), &json!("built-in"), &json!([])));
+    assert_eq!(
+        (&built_in["currency"], &built_in["prices"], &built_in["rows"]),
+        (&json!("USD"), &json!("built-in"), &json!([]))
+    );
     let yaml = r#", "prices": "currency: EUR\nprices:\n  - {from: 2026-01-01, cpu_core_hour: 1, memory_gib_hour: 1}""#;
     assert_eq!(report(yaml).await.unwrap().json::<Value>().await.unwrap()["currency"], "EUR");
     let object = r#", "prices": {"currency": "CHF", "prices": [{"from": "2026-01-01", "cpu_core_hour": 0.1, "memory_gib_hour": 1}]}"#;
@@ -216,8 +248,12 @@ async fn health_and_metrics_are_open_on_loopback() {
 
 #[tokio::test]
 async fn stopping_ends_answers_that_are_under_way() {
-    let Server { query, stop, acme, url, client, mut served, _folder, .. } = Server::start(Config::default()).await;
-    let request = client.post(format!("{url}/api/v1/sql")).bearer_auth(acme).body("SELECT * FROM generate_series(1, 900000000)");
+    let Server { query, stop, acme, url, client, mut served, _folder, .. } =
+        Server::start(Config::default()).await;
+    let request = client
+        .post(format!("{url}/api/v1/sql"))
+        .bearer_auth(acme)
+        .body("SELECT * FROM generate_series(1, 900000000)");
     let response = request.send().await.unwrap();
     stop.cancel();
     query.join().await.unwrap();

@@ -47,9 +47,9 @@ impl TokenStore {
         let mut known = Known::default();
         if let Some(file) = &file {
             known.stamp = Stamp::of(file);
-            known.tokens = by_name(list(file).map_err(|error| {
-                QueryError::config(format!("query.tokens_file: {error}"))
-            })?);
+            known.tokens = by_name(
+                list(file).map_err(|error| QueryError::config(format!("query.tokens_file: {error}")))?,
+            );
         }
         Ok(Self { file, known: Mutex::new(known) })
     }
@@ -118,7 +118,9 @@ impl Known {
                 tracing::info!(file = %file.display(), tokens = tokens.len(), "token file changed and was taken up");
                 self.tokens = by_name(tokens);
             }
-            Err(error) => tracing::error!(%error, "token file changed and cannot be used, the old tokens stay"),
+            Err(error) => {
+                tracing::error!(%error, "token file changed and cannot be used, the old tokens stay")
+            }
         }
     }
 }

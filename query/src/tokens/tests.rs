@@ -53,7 +53,15 @@ fn what_is_not_a_whole_token_opens_nothing() {
     let other = create(&file, "b", Role::Admin, &[], None, now()).unwrap();
     let store = open(&file);
     let mixed = format!("bwk_a_{}", other.rsplit_once('_').unwrap().1);
-    for wrong in ["", "bwk_", "bwk_a_", &secret[..secret.len() - 1], &secret.to_uppercase(), &format!("{secret}0"), &mixed] {
+    for wrong in [
+        "",
+        "bwk_",
+        "bwk_a_",
+        &secret[..secret.len() - 1],
+        &secret.to_uppercase(),
+        &format!("{secret}0"),
+        &mixed,
+    ] {
         assert!(store.authenticate(wrong, now()).is_none(), "{wrong}");
     }
     assert!(TokenStore::open(None).unwrap().authenticate(&secret, now()).is_none());

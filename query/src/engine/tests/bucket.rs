@@ -117,7 +117,8 @@ impl Bucket {
         writer.write(&stored).unwrap();
         let bytes = writer.into_inner().unwrap();
         let times = cast(public.column_by_name("time").unwrap(), &DataType::Int64).unwrap();
-        let times: &datafusion::arrow::array::Int64Array = datafusion::arrow::array::AsArray::as_primitive(&times);
+        let times: &datafusion::arrow::array::Int64Array =
+            datafusion::arrow::array::AsArray::as_primitive(&times);
         let (tenant, date) = (tenant.parse().unwrap(), DAY.parse().unwrap());
         let key = DataKey { table, tenant, date, name: fresh_name() };
         let path = key.path();

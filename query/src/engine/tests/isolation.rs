@@ -11,10 +11,12 @@ use crate::{Code, Config, Principal};
 async fn mixed() -> (Bucket, Served) {
     let mut bucket = Bucket::new().await;
     let acme = |count| rows(Table::Losses, &[&[("tenant", "acme"), ("detail", "7"), ("count", count)]]);
-    let globex = || rows(Table::Losses, &[&[("tenant", "globex"), ("detail", "globex-secret"), ("count", "666")]]);
+    let globex =
+        || rows(Table::Losses, &[&[("tenant", "globex"), ("detail", "globex-secret"), ("count", "666")]]);
     let through = bucket.wal(&[]).await;
     bucket.commit(Table::Losses, through, &[("acme", acme("1")), ("globex", globex())]).await;
-    let both = datafusion::arrow::compute::concat_batches(&Table::Losses.stamped_schema(), [&acme("2"), &globex()]);
+    let both =
+        datafusion::arrow::compute::concat_batches(&Table::Losses.stamped_schema(), [&acme("2"), &globex()]);
     bucket.wal(&[(Table::Losses, both.unwrap())]).await;
     let served = bucket.serve(&Config::default());
     (bucket, served)
@@ -34,7 +36,7 @@ const PROBES: [(&str, &str); 14] = [
     ("SELECT count(*) FROM losses a JOIN losses b ON a.tenant <> b.tenant", "0"),
     ("SELECT DISTINCT tenant FROM losses", "acme"),
     ("SELECT approx_distinct(tenant) FROM losses", "1"),
-    ("SELECT tenant, count(*) FROM losses GROUP BY ROLLUP (tenant) ORDER BY 2, 1", "acme 2\n2"),
+    ("SELECT tenant, count(*) FROM losses GROUP BY ROLLUP (tenant) ORDER BY 2, 1", "acme 2\n 2"),
     ("SELECT (SELECT count(*) FROM losses), array_agg(DISTINCT tenant) FROM losses", "2 [acme]"),
 ];
 
@@ -90,7 +92,11 @@ async fn there_is_nothing_beside_the_tables() {
         "SELECT generate_series(1, 1000000000)",
     ] {
         let error = served.ask(&tenant("acme"), sql).await.unwrap_err();
-        assert!(matches!(error.code(), Code::InvalidQuery | Code::NotAllowed | Code::Syntax), "{sql}: {} {error}", error.code());
+        assert!(
+            matches!(error.code(), Code::InvalidQuery | Code::NotAllowed | Code::Syntax),
+            "{sql}: {} {error}",
+            error.code()
+        );
         assert!(!error.to_string().contains("globex"), "{sql}: {error}");
     }
 }
@@ -98,8 +104,15 @@ async fn there_is_nothing_beside_the_tables() {
 #[tokio::test]
 async fn an_error_speaks_of_ones_own_values_alone() {
     let (_bucket, served) = mixed().await;
-    for sql in ["SELECT CAST(detail || 'x' AS INT) FROM losses", "SELECT nope FROM losses", "SELECT sum(tenant) FROM losses"] {
+    for sql in [
+        "SELECT CAST(detail || 'x' AS INT) FROM losses",
+        "SELECT nope FROM losses",
+        "SELECT sum(tenant) FROM losses",
+    ] {
         let text = served.ask(&tenant("acme"), sql).await.unwrap_err().to_string();
-        assert!(!text.contains("globex") && !text.contains(".parquet") && !text.contains("DataFusion"), "{text}");
+        assert!(
+            !text.contains("globex") && !text.contains(".parquet") && !text.contains("DataFusion"),
+            "{text}"
+        );
     }
 }

@@ -27,7 +27,7 @@ async fn a_query_has_its_time_and_no_more() {
 #[tokio::test]
 async fn an_answer_is_cut_at_so_many_rows_and_says_so() {
     let mut bucket = Bucket::new().await;
-    bucket.wal(&[(Table::Losses, losses("acme", 1..=60)), ]).await;
+    bucket.wal(&[(Table::Losses, losses("acme", 1..=60))]).await;
     bucket.wal(&[(Table::Losses, losses("acme", 61..=100))]).await;
     let served = bucket.serve(&Config { max_rows: 70, ..Config::default() });
     for (sql, rows, truncated) in [
@@ -43,7 +43,11 @@ async fn an_answer_is_cut_at_so_many_rows_and_says_so() {
         }
         assert_eq!((seen, running.truncated(), running.rows()), (rows, truncated, rows as u64), "{sql}");
     }
-    let all = served.engine.run(&Principal::operator(), Endpoint::Scheduled, "SELECT count FROM losses").await.unwrap();
+    let all = served
+        .engine
+        .run(&Principal::operator(), Endpoint::Scheduled, "SELECT count FROM losses")
+        .await
+        .unwrap();
     let all: Vec<_> = all.try_collect().await.unwrap();
     assert_eq!(all.iter().map(|batch| batch.num_rows()).sum::<usize>(), 100);
 }
@@ -63,7 +67,11 @@ async fn an_answer_is_cut_at_so_many_bytes() {
 async fn who_finds_no_place_and_no_room_to_wait_is_told() {
     let served = Bucket::new().await.serve(&Config { max_concurrent: 1, max_queued: 0, ..Config::default() });
     let acme = tenant("acme");
-    let first = served.engine.run(&acme, Endpoint::Http, "SELECT * FROM generate_series(1, 100000000)").await.unwrap();
+    let first = served
+        .engine
+        .run(&acme, Endpoint::Http, "SELECT * FROM generate_series(1, 100000000)")
+        .await
+        .unwrap();
     let error = served.ask(&acme, "SELECT 1").await.unwrap_err();
     assert_eq!(error.code(), Code::TooBusy);
     // Detection has places of its own.
@@ -76,10 +84,11 @@ async fn who_finds_no_place_and_no_room_to_wait_is_told() {
 
 #[tokio::test]
 async fn a_query_without_enough_memory_fails_alone_and_tells_of_nobody() {
-    let served = Bucket::new().await.serve(&Config { memory_bytes: 8 << 20, spill_bytes: 1, ..Config::default() });
+    let served =
+        Bucket::new().await.serve(&Config { memory_bytes: 8 << 20, spill_bytes: 1, ..Config::default() });
     let sql = "SELECT array_length(array_agg(value)) FROM generate_series(1, 10000000)";
     let error = served.ask(&tenant("acme"), sql).await.unwrap_err();
-    assert_eq!(error.code(), Code::TooLarge, "{error}");
+    assert_eq!(error.code(), Code::TooLarge, "{error:?}");
     assert!(!error.to_string().contains("AggregateStream"), "{error}");
     assert_eq!(served.text(&tenant("acme"), "SELECT 1").await, "1");
 }

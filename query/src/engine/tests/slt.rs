@@ -30,7 +30,11 @@ impl AsyncDB for Connection {
             for row in 0..batch.num_rows() {
                 let cell = |column| {
                     let text = datafusion::arrow::util::display::array_value_to_string(column, row).unwrap();
-                    if datafusion::arrow::array::Array::is_null(column, row) { "NULL".to_owned() } else { text }
+                    if datafusion::arrow::array::Array::is_null(column, row) {
+                        "NULL".to_owned()
+                    } else {
+                        text
+                    }
                 };
                 lines.push(batch.columns().iter().map(|column| cell(column.as_ref())).collect());
             }
@@ -49,15 +53,25 @@ impl AsyncDB for Connection {
 async fn filled() -> Served {
     let mut bucket = Bucket::new().await;
     let file = |tenant, proc, path, time| -> datafusion::arrow::array::RecordBatch {
-        let row = [("tenant", tenant), ("evt_type", "openat"), ("proc_name", proc), ("fd_name", path), ("time", time), ("proc_pid", "42")];
+        let row = [
+            ("tenant", tenant),
+            ("evt_type", "openat"),
+            ("proc_name", proc),
+            ("fd_name", path),
+            ("time", time),
+            ("proc_pid", "42"),
+        ];
         rows(Table::Syscalls, &[&row])
     };
     let first = file("acme", "cat", "/etc/shadow", "2026-11-24T10:00:00.000001Z");
     let second = file("globex", "nginx", "/var/www/index.html", "2026-11-24T10:01:00Z");
-    let through = bucket.wal(&[(Table::Syscalls, first.clone()), ]).await;
+    let through = bucket.wal(&[(Table::Syscalls, first.clone())]).await;
     bucket.commit(Table::Syscalls, through, &[("acme", first), ("globex", second)]).await;
     let third = file("acme", "sh", "/tmp/x", "2026-11-24T10:02:00Z");
-    let api = rows(Table::ApiAccess, &[&[("tenant", "acme"), ("verb", "create"), ("resource", "pods"), ("user", "mallory")]]);
+    let api = rows(
+        Table::ApiAccess,
+        &[&[("tenant", "acme"), ("verb", "create"), ("resource", "pods"), ("user", "mallory")]],
+    );
     bucket.wal(&[(Table::Syscalls, third), (Table::ApiAccess, api)]).await;
     bucket.serve(&crate::Config::default())
 }
@@ -73,7 +87,9 @@ async fn every_file_of_statements_answers_as_written() {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
         let served = std::sync::Arc::new(filled().await);
         let who = if name.starts_with("operator") { Principal::operator() } else { tenant("acme") };
-        let mut runner = Runner::new(|| async { Ok(Connection { served: std::sync::Arc::clone(&served), who: who.clone() }) });
+        let mut runner = Runner::new(|| async {
+            Ok(Connection { served: std::sync::Arc::clone(&served), who: who.clone() })
+        });
         runner.run_file_async(&file).await.unwrap_or_else(|error| panic!("{}", error.display(false)));
     }
 }
