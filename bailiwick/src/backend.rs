@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bailiwick_detect::{Alert, Detect};
+use bailiwick_detect::{Detect, OnAlert, Parts};
 use bailiwick_ingest::Ingest;
 use bailiwick_lake::Lake;
 use bailiwick_proto::CollectorId;
@@ -60,7 +60,7 @@ impl Backend {
         config: &Config,
         metrics: &mut Registry,
         metrics_text: Arc<dyn Fn() -> String + Send + Sync>,
-        on_alert: Arc<dyn Fn(&Alert) + Send + Sync>,
+        on_alert: OnAlert,
     ) -> Result<Self, Failure> {
         let stop_readers = CancellationToken::new();
         let stop_ingest = CancellationToken::new();
@@ -70,25 +70,25 @@ impl Backend {
         let ingest = Ingest::start(config.ingest.clone(), Arc::clone(&lake), metrics, stop_ingest.clone())
             .await
             .map_err(|error| Failure::room("ingest", error.action(), &error))?;
-        let endpoint = loopback(ingest.listen_addr())?;
+        // Our own rows need neither TLS nor token to reach our own ingest.
+        let endpoint = ingest.local_endpoint();
 
         let (query_rows, query_outbox) = outbox(config, "query", endpoint.clone())?;
         let (alert_rows, alert_outbox) = outbox(config, "detect", endpoint.clone())?;
         let recorder = QueryRecorder::new(query_rows, &config.node, &config.cluster);
         let engine = Engine::new(&config.query, Arc::clone(&lake), recorder, metrics)
             .map_err(|error| Failure::room("query", error.action(), &error))?;
-        let detect = Detect::start(
-            config.detect.clone(),
-            Arc::clone(&lake),
-            Arc::clone(&engine),
-            endpoint,
-            alert_rows,
+        let parts = Parts {
+            lake,
+            ask: Arc::clone(&engine) as _,
+            ingest: endpoint,
+            out: alert_rows,
             on_alert,
-            metrics,
-            stop_readers.clone(),
-        )
-        .await
-        .map_err(|error| Failure::room("detect", error.action(), &error))?;
+            stop: stop_readers.clone(),
+        };
+        let detect = Detect::start_with(config.detect.clone(), parts, metrics).await.map_err(|error| {
+            Failure::room("detect", error.action(), &error)
+        })?;
         let query = Query::start(config.query.clone(), engine, metrics_text, stop_readers.clone())
             .await
             .map_err(|error| Failure::room("query", error.action(), &error))?;
@@ -149,15 +149,6 @@ fn outbox(config: &Config, room: &str, endpoint: Endpoint) -> Result<(MemorySend
         }
     });
     Ok((sender.clone(), Outbox { sender, delivery: task }))
-}
-
-fn loopback(addr: SocketAddr) -> Result<Endpoint, Failure> {
-    let reachable = match addr.ip().is_unspecified() {
-        true => SocketAddr::from(([127, 0, 0, 1], addr.port())),
-        false => addr,
-    };
-    Endpoint::from_shared(format!("http://{reachable}"))
-        .map_err(|error| Failure::failed(format!("ingest listens at {addr}, which is no endpoint: {error}")))
 }
 
 /// The text of `/metrics`, once the registry is complete.

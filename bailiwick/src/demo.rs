@@ -9,7 +9,7 @@
 pub(crate) mod scene;
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ use crate::token;
 use scene::{Cgroups, PODS};
 
 /// The same scene as captured by this collector on a machine with privilege.
-const RECORDING: &[u8] = include_bytes!("../../demo/recording.bwr");
+const RECORDING: &[u8] = include_bytes!("../demo/recording.bwr");
 
 /// How long anything that should happen is waited for.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -105,11 +105,12 @@ fn configuration(dir: &Path, tenants: std::path::PathBuf, audit_log: std::path::
     config.bucket = dir.join("bucket").display().to_string();
     config.node = "demo-node".to_owned();
     config.cluster = "demo".to_owned();
-    config.ingest.listen = "127.0.0.1:0".to_owned();
-    config.ingest.tenants_file = tenants;
-    config.query.http_listen = "127.0.0.1:0".to_owned();
-    config.query.pgwire_listen = "127.0.0.1:0".to_owned();
-    config.collector.webhook.listen = "127.0.0.1:0".to_owned();
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.ingest.listen_addr = any_port;
+    config.ingest.tenants_file = Some(tenants);
+    config.query.http_listen = any_port;
+    config.query.pgwire_listen = any_port;
+    config.collector.webhook.listen = any_port.to_string();
     config.collector.audit_file.path = audit_log;
     config.collector.usage.every_ms = 1_000;
     config
@@ -171,7 +172,7 @@ async fn wait_for_alerts(seen: &Seen) {
     loop {
         tokio::time::sleep(Duration::from_millis(1_000)).await;
         let (count, sources) = seen.lock().map_or((0, 0), |seen| {
-            let mut sources: Vec<_> = seen.iter().map(|alert| alert.source.clone()).collect();
+            let mut sources: Vec<_> = seen.iter().map(|alert| alert.source).collect();
             sources.sort();
             sources.dedup();
             (seen.len(), sources.len())
@@ -189,7 +190,7 @@ async fn tell(api: &Api) -> Result<(), Failure> {
     println!("{JOIN}\n");
     println!("{}", sql::rendered(&api.sql(JOIN).await?));
     println!("\nWhat each tenant owes for this run:\n");
-    println!("{}", report::demo_invoice(api).await?);
+    println!("{}", report::demo_invoice(api, &PODS.each_ref().map(|pod| pod.tenant)).await?);
     println!("\nNext: `bailiwick up`, then `bailiwick sql \"SELECT * FROM alerts\"`.");
     std::io::stdout().flush().map_err(|error| Failure::failed(error.to_string()))
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use crate::failure::Failure;
 
 const UNITS: [(char, u64); 5] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400), ('w', 604_800)];
@@ -15,6 +17,25 @@ pub(crate) fn parse(text: &str) -> Result<Duration, Failure> {
     let (_, seconds) = UNITS.into_iter().find(|(name, _)| *name == unit).ok_or_else(unreadable)?;
     let count: u64 = text[..text.len() - unit.len_utf8()].trim().parse().map_err(|_| unreadable())?;
     count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(unreadable)
+}
+
+/// The moment that far after `now`.
+pub(crate) fn after(now: DateTime<Utc>, text: &str) -> Result<DateTime<Utc>, Failure> {
+    shifted(now, text, DateTime::checked_add_signed)
+}
+
+/// The moment that far before `now`.
+pub(crate) fn before(now: DateTime<Utc>, text: &str) -> Result<DateTime<Utc>, Failure> {
+    shifted(now, text, DateTime::checked_sub_signed)
+}
+
+fn shifted(
+    now: DateTime<Utc>,
+    text: &str,
+    by: impl Fn(DateTime<Utc>, chrono::TimeDelta) -> Option<DateTime<Utc>>,
+) -> Result<DateTime<Utc>, Failure> {
+    let span = chrono::TimeDelta::from_std(parse(text)?).ok();
+    span.and_then(|span| by(now, span)).ok_or_else(|| Failure::config(format!("{text:?} is too long a time")))
 }
 
 #[cfg(test)]

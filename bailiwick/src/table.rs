@@ -6,7 +6,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 /// A table of texts; `numeric` columns are aligned right.
 pub(crate) fn render(header: &[String], numeric: &[bool], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.iter().map(|name| printable(name)));
     for row in rows {
         table.add_row(row.iter().map(|text| Cell::new(printable(text))));

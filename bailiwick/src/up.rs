@@ -53,7 +53,7 @@ pub(crate) async fn up(mut config: Config, args: cli::Up) -> Result<(), Failure>
 /// Everything but the collector.
 pub(crate) async fn serve(mut config: Config, args: cli::Serve) -> Result<(), Failure> {
     if let Some(tenants) = args.tenants {
-        config.ingest.tenants_file = tenants;
+        config.ingest.tenants_file = Some(tenants);
     }
     let stop = stop_on_signal()?;
     let mut metrics = Registry::default();
@@ -89,16 +89,16 @@ pub(crate) async fn collect(mut config: Config, args: cli::Collect) -> Result<()
 
 fn apply(config: &mut Config, args: cli::Up) {
     if let Some(file) = args.alert_file {
-        config.detect.alert_file = file;
+        config.detect.alert_file = Some(file);
     }
     if let Some(url) = args.webhook {
-        config.detect.webhook_url = url;
+        config.detect.webhook_url = Some(url);
     }
     if let Some(file) = args.audit_log {
         config.collector.audit_file.path = file;
     }
     if let Some(file) = args.tenants {
-        config.ingest.tenants_file = file;
+        config.ingest.tenants_file = Some(file);
     }
     if !args.rules.is_empty() {
         config.detect.rules_files = args.rules;

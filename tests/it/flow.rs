@@ -4,66 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use crate::harness::{PATIENCE, Up};
 use crate::harness::cgroup::Cgroup;
-use crate::harness::skip;
+use crate::harness::scene::{ARGUMENTS, opens, unique};
 use crate::harness::webhook::Webhook;
-
-const RULES: &str = "\
-- rule: Watched file opened
-  desc: a test opened the file that this rule waits for
-  condition: evt.type in (open, openat) and fd.name endswith it-watched-file
-  output: watched file opened (file=%fd.name command=%proc.cmdline)
-  priority: WARNING
-  source: syscall
-  tags: [test]
-- rule: Secrets listed
-  desc: somebody listed secrets
-  condition: ka.verb=list and ka.target.resource=secrets
-  output: secrets listed (user=%ka.user.name)
-  priority: NOTICE
-  source: k8s_audit
-";
+use crate::harness::{Up, scene, skip, wait_until};
 
 const AUDIT_EVENT: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"it-1","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/acme-prod/secrets","verb":"list","user":{"username":"mallory","groups":["system:authenticated"]},"sourceIPs":["10.0.0.9"],"userAgent":"kubectl","objectRef":{"resource":"secrets","namespace":"acme-prod","apiVersion":"v1"},"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-11-24T01:00:00.000000Z","stageTimestamp":"2026-11-24T01:00:00.010000Z","annotations":{"authorization.k8s.io/decision":"allow"}}"#;
-
-/// A folder with a configuration that flushes often, for two tenants.
-fn scene(dir: &Path, marker: &str) {
-    let tenants = format!(
-        "tenants:\n  - tenant: acme\n    namespaces: [\"acme-*\"]\n    cgroups: [\"/{marker}/acme*\"]\n  - tenant: globex\n    cgroups: [\"/{marker}/globex*\"]\n"
-    );
-    fs::write(dir.join("tenants.yaml"), tenants).unwrap();
-    fs::write(dir.join("rules.yaml"), RULES).unwrap();
-    fs::write(dir.join("audit.log"), "").unwrap();
-    let config = "\
-[ingest]
-listen = \"127.0.0.1:0\"
-tenants_file = \"tenants.yaml\"
-flush_after_ms = 1000
-[query]
-http_listen = \"127.0.0.1:0\"
-pgwire_listen = \"127.0.0.1:0\"
-[collector.webhook]
-listen = \"127.0.0.1:0\"
-[collector.usage]
-every_ms = 500
-";
-    fs::write(dir.join("bailiwick.toml"), config).unwrap();
-}
-
-const ARGUMENTS: [&str; 6] =
-    ["--rules", "rules.yaml", "--audit-log", "audit.log", "--alert-file", "alerts.jsonl"];
-
-/// Opens `count` files that do not exist, named `<prefix>-<n>`, in one process.
-fn opens(prefix: &str, count: usize) -> String {
-    format!("i=0; while [ $i -lt {count} ]; do i=$((i+1)); : 2>/dev/null < /nonexistent/{prefix}-$i; done; true")
-}
-
-fn unique(name: &str) -> String {
-    format!("it-{name}-{}", std::process::id())
-}
 
 /// Goal: an event in a tenant's cgroup is found by SQL under that tenant, raises
 /// its alert on every sink, and another tenant's token does not see it.
@@ -75,7 +22,7 @@ fn a_system_call_becomes_a_row_an_alert_and_a_bill() {
     }
     let dir = tempfile::tempdir().unwrap();
     let marker = unique("flow");
-    scene(dir.path(), &marker);
+    scene::files(dir.path(), &marker);
     let hook = Webhook::start();
     let url = format!("http://{}/", hook.addr);
     let arguments: Vec<&str> = ARGUMENTS.into_iter().chain(["--webhook", &url]).collect();
@@ -144,7 +91,7 @@ fn acknowledged_events_survive_sigkill_exactly_once() {
     }
     let dir = tempfile::tempdir().unwrap();
     let marker = unique("kill");
-    scene(dir.path(), &marker);
+    scene::files(dir.path(), &marker);
     let acme = Cgroup::new(&marker, "acme");
     let mine = format!("FROM syscalls WHERE fd_name LIKE '/nonexistent/{marker}-%'");
     let mut seen = BTreeSet::new();
@@ -187,13 +134,5 @@ fn other_readers_agree(dir: &Path, total: i64) {
     for reader in ["deltalake", "duckdb"] {
         let found = report[reader]["syscalls"]["acme"].as_i64().unwrap();
         assert!(found >= total, "{reader} finds {found} rows of acme, SQL found {total}");
-    }
-}
-
-fn wait_until(mut done: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !done() {
-        assert!(began.elapsed() < PATIENCE, "waited in vain");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }

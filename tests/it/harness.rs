@@ -1,6 +1,7 @@
 //! The real binary, started as a person would, in a folder of its own.
 
 pub(crate) mod cgroup;
+pub(crate) mod scene;
 pub(crate) mod skip;
 pub(crate) mod webhook;
 
@@ -128,6 +129,11 @@ impl Up {
         fs::read_to_string(self.dir.join("stderr.log")).unwrap_or_default()
     }
 
+    /// Whether the process still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Ends the process as a power cut would.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
@@ -157,6 +163,15 @@ impl Drop for Up {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+    }
+}
+
+/// Asks again until it is so.
+pub(crate) fn wait_until(mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -1,0 +1,52 @@
+use super::*;
+
+/// The documented file.
+const DOCUMENTED: &str = include_str!("../../../deploy/bailiwick.toml");
+
+fn read(text: &str) -> Result<Config, figment::Error> {
+    Figment::from(Toml::string(text)).extract()
+}
+
+/// Goal: what the file says is the default is the default.
+#[test]
+fn the_documented_file_changes_nothing() {
+    let read = read(DOCUMENTED).unwrap();
+    assert_eq!(format!("{read:#?}"), format!("{:#?}", Config::default()));
+}
+
+/// Goal: nothing can be configured that the file does not tell. Method: the
+/// names of all fields, from how the defaults print themselves.
+#[test]
+fn the_documented_file_tells_every_field() {
+    let printed = format!("{:#?}", Config::default());
+    let fields = printed.lines().filter_map(|line| line.trim().split_once(": ").map(|(name, _)| name.to_owned()));
+    // The binary fills the collector's own from the top level; the rest of a
+    // nested value's lines are no fields.
+    let named = |field: &str| {
+        let line = |line: &str| {
+            let line = line.trim_start_matches("# ");
+            line.starts_with(&format!("{field} =")) || line == format!("[{field}]") || line.ends_with(&format!(".{field}]"))
+        };
+        DOCUMENTED.lines().any(line)
+    };
+    let missing: Vec<String> = fields.filter(|field| !named(field)).collect();
+    assert!(missing.is_empty(), "deploy/bailiwick.toml does not tell {missing:?}");
+}
+
+/// Goal: the optional fields of the file exist too. Method: give them the values
+/// of their comments.
+#[test]
+fn what_is_commented_out_can_be_set() {
+    let is_field = |line: &str| line.strip_prefix("# ").and_then(|rest| rest.split_once(" = ")).is_some_and(|(name, _)| {
+        !name.contains(' ')
+    });
+    let set = |line: &str| if is_field(line) { line.trim_start_matches("# ").to_owned() } else { line.to_owned() };
+    let text = DOCUMENTED.lines().map(set).collect::<Vec<_>>().join("\n");
+    read(&text).unwrap();
+}
+
+#[test]
+fn an_unknown_field_is_named() {
+    let error = read("[ingest]\nflush_after_minutes = 1\n").unwrap_err().to_string();
+    assert!(error.contains("flush_after_minutes"), "{error}");
+}

@@ -1,0 +1,114 @@
+//! `bailiwick token`, and the token that this machine's operator gets by itself.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use bailiwick_proto::TenantId;
+use bailiwick_query::{Role, tokens};
+use chrono::Utc;
+
+use crate::cli;
+use crate::config::Config;
+use crate::failure::{Failure, chain};
+use crate::span;
+use crate::table;
+
+/// The operator's name in the token file and in `queries`.
+const OPERATOR: &str = "operator";
+
+/// How the person who started the server logs in.
+pub(crate) struct Operator {
+    /// The file that holds the secret, readable by its owner alone.
+    pub(crate) file: PathBuf,
+    /// The secret itself.
+    pub(crate) secret: String,
+}
+
+/// Makes or lists tokens.
+pub(crate) fn run(config: &Config, command: cli::Token) -> Result<(), Failure> {
+    let file = tokens_file(config);
+    match command {
+        cli::Token::Create(args) => create(&file, args),
+        cli::Token::List => list(&file),
+    }
+}
+
+/// Gives the server a token file if it has none, and the operator a token that
+/// the file knows.
+pub(crate) fn ensure_operator(config: &mut Config) -> Result<Operator, Failure> {
+    let tokens = tokens_file(config);
+    config.query.tokens_file = Some(tokens.clone());
+    fs::create_dir_all(&config.data_dir).map_err(|error| refused(&config.data_dir, &error))?;
+    let file = config.operator_token_file();
+    if let Ok(secret) = fs::read_to_string(&file)
+        && tokens::holds(&tokens, secret.trim()).map_err(|error| unusable(&error))?
+    {
+        return Ok(Operator { file, secret: secret.trim().to_owned() });
+    }
+    tokens::remove(&tokens, OPERATOR).map_err(|error| unusable(&error))?;
+    let made = tokens::create(&tokens, OPERATOR, Role::Admin, [], None, Utc::now());
+    let secret = made.map_err(|error| unusable(&error))?;
+    write_secret(&file, &secret).map_err(|error| refused(&file, &error))?;
+    Ok(Operator { file, secret })
+}
+
+fn create(file: &Path, args: cli::TokenCreate) -> Result<(), Failure> {
+    let role = match args.role {
+        cli::Role::Tenant => Role::Tenant,
+        cli::Role::Auditor => Role::Auditor,
+        cli::Role::Admin => Role::Admin,
+    };
+    let tenants = args.tenant.iter().map(|name| name.parse::<TenantId>()).collect::<Result<Vec<_>, _>>();
+    let tenants = tenants.map_err(|error| Failure::config(format!("--tenant: {error}")))?;
+    let now = Utc::now();
+    let expires = args.ttl.as_deref().map(|ttl| span::after(now, ttl)).transpose()?;
+    let made = tokens::create(file, &args.name, role, tenants, expires, now);
+    let secret = made.map_err(|error| unusable(&error))?;
+    println!("{secret}");
+    eprintln!("shown once and stored only as a hash, in {}; the server takes it up within a second", file.display());
+    Ok(())
+}
+
+fn list(file: &Path) -> Result<(), Failure> {
+    let header = ["name", "role", "tenants", "created", "expires"].map(str::to_owned);
+    let rows: Vec<Vec<String>> = tokens::list(file)
+        .map_err(|error| unusable(&error))?
+        .iter()
+        .map(|token| {
+            let tenants = token.tenants.iter().map(TenantId::as_str).collect::<Vec<_>>().join(", ");
+            let expires = token.expires.map_or_else(|| "never".to_owned(), day_and_time);
+            vec![token.name.clone(), token.role.to_string(), tenants, day_and_time(token.created), expires]
+        })
+        .collect();
+    println!("{}", table::render(&header, &[false; 5], &rows));
+    Ok(())
+}
+
+fn day_and_time(time: chrono::DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M").to_string()
+}
+
+fn tokens_file(config: &Config) -> PathBuf {
+    let beside = || config.data_dir.join("tokens.yaml");
+    config.query.tokens_file.clone().unwrap_or_else(beside)
+}
+
+/// Written beside and moved into place, so that a crash leaves the old secret or the new one.
+fn write_secret(file: &Path, secret: &str) -> std::io::Result<()> {
+    let beside = file.with_extension("new");
+    let mut options = fs::OpenOptions::new();
+    let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    writeln!(out, "{secret}")?;
+    out.sync_all()?;
+    fs::rename(&beside, file)
+}
+
+fn refused(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::config(format!("{}: {error}", path.display()))
+}
+
+fn unusable(error: &dyn std::error::Error) -> Failure {
+    Failure::config(chain(error))
+}

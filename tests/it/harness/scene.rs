@@ -1,0 +1,58 @@
+//! Two tenants, two rules, and what a test does in their cgroups.
+
+use std::fs;
+use std::path::Path;
+
+const RULES: &str = "\
+- rule: Watched file opened
+  desc: a test opened the file that this rule waits for
+  condition: evt.type in (open, openat) and fd.name endswith it-watched-file
+  output: watched file opened (file=%fd.name command=%proc.cmdline)
+  priority: WARNING
+  source: syscall
+  tags: [test]
+- rule: Secrets listed
+  desc: somebody listed secrets
+  condition: ka.verb=list and ka.target.resource=secrets
+  output: secrets listed (user=%ka.user.name)
+  priority: NOTICE
+  source: k8s_audit
+";
+
+/// A folder with a configuration that flushes often, for two tenants.
+pub(crate) fn files(dir: &Path, marker: &str) {
+    let tenants = format!(
+        "tenants:\n  - tenant: acme\n    namespaces: [\"acme-*\"]\n    cgroups: [\"/{marker}/acme*\"]\n  - tenant: globex\n    cgroups: [\"/{marker}/globex*\"]\n"
+    );
+    fs::write(dir.join("tenants.yaml"), tenants).unwrap();
+    fs::write(dir.join("rules.yaml"), RULES).unwrap();
+    fs::write(dir.join("audit.log"), "").unwrap();
+    let config = "\
+[ingest]
+listen = \"127.0.0.1:0\"
+tenants_file = \"tenants.yaml\"
+flush_after_ms = 1000
+[query]
+http_listen = \"127.0.0.1:0\"
+pgwire_listen = \"127.0.0.1:0\"
+[collector.webhook]
+listen = \"127.0.0.1:0\"
+[collector.usage]
+every_ms = 500
+";
+    fs::write(dir.join("bailiwick.toml"), config).unwrap();
+}
+
+/// How the binary is started over it.
+pub(crate) const ARGUMENTS: [&str; 6] =
+    ["--rules", "rules.yaml", "--audit-log", "audit.log", "--alert-file", "alerts.jsonl"];
+
+/// Opens `count` files that do not exist, named `<prefix>-<n>`, in one process.
+pub(crate) fn opens(prefix: &str, count: usize) -> String {
+    format!("i=0; while [ $i -lt {count} ]; do i=$((i+1)); : 2>/dev/null < /nonexistent/{prefix}-$i; done; true")
+}
+
+/// A name that no other test and no earlier run has.
+pub(crate) fn unique(name: &str) -> String {
+    format!("it-{name}-{}", std::process::id())
+}
