@@ -160,7 +160,7 @@ impl Follower {
 
     async fn rows(&mut self, reply: TailReply) -> Result<(), Lost> {
         let mut newest = None;
-        if let Some(table) = reply.table.parse::<Table>().ok() {
+        if let Ok(table) = reply.table.parse::<Table>() {
             match wire::decode_trusted(&reply.arrow_ipc) {
                 Ok(batches) => {
                     for batch in &batches {

@@ -82,3 +82,30 @@ impl Metrics {
         self.sink_failures.get_or_create(&SinkLabel { sink, reason }).inc();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page for the person on call names only metrics that there are.
+    #[test]
+    fn the_operations_page_names_what_exists() {
+        let page = include_str!("../../docs/operations.md");
+        let (mut registry, mut text) = (Registry::default(), String::new());
+        let metrics = Metrics::register(&mut registry);
+        // A family without members has no line of its own.
+        metrics.sink_failed("webhook", "busy");
+        metrics.reloads.get_or_create(&OutcomeLabel { outcome: "refused" }).inc();
+        metrics.runs.get_or_create(&OutcomeLabel { outcome: "failed" }).inc();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let types: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let exists = |name: &str| {
+            let base = name.strip_suffix("_total").unwrap_or(name);
+            types.iter().any(|found| found.split(' ').next() == Some(base))
+        };
+        let named = page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let named: Vec<&str> = named.filter(|word| word.starts_with("bailiwick_detect_")).collect();
+        let missing: Vec<_> = named.iter().filter(|name| !exists(name)).collect();
+        assert!(named.len() > 5 && missing.is_empty(), "not registered: {missing:?}");
+    }
+}

@@ -97,26 +97,29 @@ impl Scheduler {
     async fn window(&mut self, detection: &Detection, to_us: i64) -> Result<(), AskError> {
         let sql = detection.sql(to_us);
         let mut batches = self.ask.ask(&sql).await?;
-        let mut alerts = Vec::new();
+        let mut findings = Vec::new();
         while let Some(batch) = batches.next().await {
             let batch = batch?;
-            for at in 0..batch.num_rows() {
-                if alerts.len() >= MAX_FINDINGS {
-                    tracing::warn!(
-                        detection = detection.name,
-                        MAX_FINDINGS,
-                        "more findings than one run may raise"
-                    );
-                    self.metrics.sink_failed("schedule", "too_many_findings");
-                    break;
-                }
-                let alert = finding(detection, &batch, at, to_us, self.lake.cluster());
-                if self.seen.insert(&alert.alert_id) {
-                    self.metrics.matches.get_or_create(&RuleLabel { rule: detection.name.clone() }).inc();
-                    alerts.push(Arc::new(alert));
-                }
+            findings.extend(
+                (0..batch.num_rows()).map(|at| finding(detection, &batch, at, to_us, self.lake.cluster())),
+            );
+            if findings.len() > MAX_FINDINGS {
+                tracing::warn!(
+                    detection = detection.name,
+                    MAX_FINDINGS,
+                    "more findings than one run may raise"
+                );
+                self.metrics.sink_failed("schedule", "too_many_findings");
+                findings.truncate(MAX_FINDINGS);
+                break;
             }
         }
+        // Known only now: had the statement failed half-way, the next try must
+        // raise all of them.
+        findings.retain(|alert| self.seen.insert(&alert.alert_id));
+        let label = RuleLabel { rule: detection.name.clone() };
+        self.metrics.matches.get_or_create(&label).inc_by(findings.len() as u64);
+        let alerts: Vec<_> = findings.into_iter().map(Arc::new).collect();
         self.sinks.raise(&alerts, &self.stop).await;
         Ok(())
     }

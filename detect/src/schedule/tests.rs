@@ -1,5 +1,15 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{ArrayRef, StringArray};
+use async_trait::async_trait;
+use bailiwick_proto::ship::MemoryOutbox;
+use futures::stream::BoxStream;
+use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
+
 use super::detection::{BUILT_IN_DETECTIONS, parse};
 use super::*;
+use crate::sinks::OnAlert;
 
 fn detection() -> Detection {
     parse("d.yaml", BUILT_IN_DETECTIONS).unwrap().remove(0)
@@ -35,4 +45,51 @@ fn a_detection_that_cannot_work_is_refused_by_name() {
         let error = parse("d.yaml", &text).unwrap_err().to_string();
         assert!(error.contains(part) && error.starts_with("d.yaml"), "{error}");
     }
+}
+
+/// Breaks off after a row, then answers in full.
+#[derive(Default)]
+struct Breaks {
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Ask for Breaks {
+    async fn ask(&self, _: &str) -> Result<BoxStream<'static, Result<RecordBatch, AskError>>, AskError> {
+        let tenant: ArrayRef = Arc::new(StringArray::from(vec!["team-a"]));
+        let row = RecordBatch::try_from_iter([("tenant", tenant)]).unwrap();
+        let mut rows = vec![Ok(row)];
+        if self.asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            rows.push(Err(AskError { message: "the bucket could not be read".into(), retry: true }));
+        }
+        Ok(futures::stream::iter(rows).boxed())
+    }
+}
+
+/// Goal: what a statement found before it broke off is raised by the next try,
+/// once. Method: the same window three times, the first of which breaks off.
+#[tokio::test]
+async fn findings_before_a_failure_are_raised_by_the_next_try() {
+    let metrics = Metrics::register(&mut Registry::default());
+    let (out, _outbox) = MemoryOutbox::new(1, 1 << 20);
+    let (sent, mut raised) = mpsc::unbounded_channel();
+    let on_alert: OnAlert = Arc::new(move |alert: &Alert| drop(sent.send(alert.owner.clone())));
+    let (sinks, _tasks) = Sinks::open(&Config::default(), on_alert, out, &metrics).unwrap();
+    let mut scheduler = Scheduler {
+        config: Config::default(),
+        detections: vec![detection()],
+        lake: Lake::open("memory://", "c").await.unwrap(),
+        ask: Arc::new(Breaks::default()),
+        sinks,
+        metrics,
+        stop: CancellationToken::new(),
+        seen: Seen::new(10),
+        schedule: Schedule::default(),
+    };
+    assert!(scheduler.window(&detection(), 0).await.unwrap_err().retry);
+    assert!(raised.try_recv().is_err());
+    scheduler.window(&detection(), 0).await.unwrap();
+    scheduler.window(&detection(), 0).await.unwrap();
+    assert_eq!(raised.try_recv().unwrap(), "team-a");
+    assert!(raised.try_recv().is_err());
 }
