@@ -14,7 +14,7 @@ pub struct Config {
     /// Where Ship and Tail listen. Port 0 takes any free one. Beyond loopback
     /// it takes the two TLS files and a token file.
     #[serde(rename = "listen")]
-    pub listen_addr: SocketAddr,
+    pub listen: SocketAddr,
     /// The certificate chain that callers see, PEM.
     pub tls_cert_file: Option<PathBuf>,
     /// The certificate's private key, PEM.
@@ -54,7 +54,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             ingester_id: "ingest-0".into(),
-            listen_addr: SocketAddr::from(([127, 0, 0, 1], 4150)),
+            listen: SocketAddr::from(([127, 0, 0, 1], 4150)),
             tls_cert_file: None,
             tls_key_file: None,
             token_file: None,

@@ -211,7 +211,7 @@ async fn start(bucket: &Path) -> Outcome<(Ingest, CancellationToken, Arc<Lake>)>
     let tenants_file = bucket.with_file_name("tenants.yaml");
     std::fs::write(&tenants_file, TENANTS)?;
     let config = Config {
-        listen_addr: ([127, 0, 0, 1], 0).into(),
+        listen: ([127, 0, 0, 1], 0).into(),
         tenants_file: Some(tenants_file),
         drain_timeout_ms: 120_000,
         ..Config::default()

@@ -47,8 +47,8 @@ impl Listeners {
     pub(crate) async fn bind(config: &Config, token: &Token) -> Result<Self, IngestError> {
         let tls = Tls::read(config)?;
         refuse_exposed(config, tls.is_some())?;
-        let unusable = |source| IngestError::Listen { addr: config.listen_addr, source };
-        let tcp = TcpListener::bind(config.listen_addr).await.map_err(unusable)?;
+        let unusable = |source| IngestError::Listen { addr: config.listen, source };
+        let tcp = TcpListener::bind(config.listen).await.map_err(unusable)?;
         let addr = tcp.local_addr().map_err(unusable)?;
         let (local, door) = match tls.is_some() || token.is_set() {
             true => LocalDoor::socket(config.local_socket.as_deref())?,
@@ -73,13 +73,13 @@ impl Listeners {
 
 fn refuse_exposed(config: &Config, tls: bool) -> Result<(), IngestError> {
     let missing = match (tls, config.token_file.is_some()) {
-        _ if config.listen_addr.ip().is_loopback() => return Ok(()),
+        _ if config.listen.ip().is_loopback() => return Ok(()),
         (true, true) => return Ok(()),
         (false, true) => "ingest.tls_cert_file and ingest.tls_key_file",
         (true, false) => "ingest.token_file",
         (false, false) => "ingest.tls_cert_file, ingest.tls_key_file and ingest.token_file",
     };
-    Err(IngestError::Exposed { addr: config.listen_addr, missing })
+    Err(IngestError::Exposed { addr: config.listen, missing })
 }
 
 // === impl Tls ===

@@ -77,7 +77,7 @@ async fn tls_is_spoken_where_it_is_configured() {
 async fn a_listener_beyond_loopback_is_refused_without_tls_and_token() {
     let folder = tempfile::tempdir().unwrap();
     let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
-    let full = Config { listen_addr: everywhere, ..guarded(&folder, true) };
+    let full = Config { listen: everywhere, ..guarded(&folder, true) };
     let refused = |config: Config| async { Run::try_start(memory(), config).await.err().unwrap() };
     let bare =
         refused(Config { token_file: None, tls_cert_file: None, tls_key_file: None, ..full.clone() }).await;

@@ -171,7 +171,7 @@ async fn an_idle_ingester_writes_nothing() {
 async fn a_sender_outlives_its_ingesters() {
     let store = memory();
     let mut run = Run::start(store.clone(), flushing()).await;
-    let again = crate::Config { listen_addr: run.ingest.listen_addr(), ..flushing() };
+    let again = crate::Config { listen: run.ingest.listen_addr(), ..flushing() };
     let (sender, outbox) = MemoryOutbox::new(1, 1 << 20);
     let delivery = Delivery::new("node-1".parse().unwrap(), "node-1", "c");
     let delivering = tokio::spawn(deliver(outbox, run.endpoint(), delivery));

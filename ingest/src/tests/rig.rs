@@ -39,7 +39,7 @@ pub(super) struct Stream {
 /// Flushes only when it is told to end.
 pub(super) fn config() -> Config {
     Config {
-        listen_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         group_wait_ms: 1,
         flush_after_ms: 3_600_000,
         retry_at_most_ms: 5,
