@@ -208,7 +208,7 @@ impl Flusher {
         self.metrics.damaged_wal.inc();
         tracing::error!(%error, %aside, count, "damaged wal object set aside, its rows are lost");
         let detail = &format!("{aside}: {error}");
-        let (lane, class, reason) = ("wal", "row", "damaged");
+        let (lane, class, reason) = ("ship", "row", "damaged");
         let loss =
             Loss { node: "", cluster: self.lake.cluster(), lane, class, reason, count: count as i64, detail };
         let table = Table::Losses;

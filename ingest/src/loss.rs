@@ -19,9 +19,9 @@ pub struct Loss<'a> {
     pub node: &'a str,
     /// The cluster that it came from; empty when not known.
     pub cluster: &'a str,
-    /// `ship` for batches, `wal` for objects of the log.
+    /// `ship`, for all that ingest loses.
     pub lane: &'static str,
-    /// What was lost: `batch`, or rows of a WAL object.
+    /// What was lost: a `batch`, or a `row` of a WAL object.
     pub class: &'static str,
     /// Why, one word.
     pub reason: &'static str,
