@@ -13,7 +13,6 @@ pub struct Config {
     pub ingester_id: String,
     /// Where Ship and Tail listen. Port 0 takes any free one. Beyond loopback
     /// it takes the two TLS files and a token file.
-    #[serde(rename = "listen")]
     pub listen: SocketAddr,
     /// The certificate chain that callers see, PEM.
     pub tls_cert_file: Option<PathBuf>,
