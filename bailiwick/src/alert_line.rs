@@ -28,8 +28,9 @@ fn line(alert: &Alert, colours: bool) -> String {
         (true, Some(colour)) => format!("{colour}{priority}{RESET}"),
         _ => priority,
     };
-    let tenant = &alert.owner;
-    format!("{time} {priority} {tenant:<12} {} · {}", printable(&alert.rule), printable(&alert.output))
+    // Outputs often begin with the rule's name, which need not stand there twice.
+    let details = alert.output.strip_prefix(&alert.rule).unwrap_or(&alert.output).trim();
+    format!("{time} {priority} {:<12} {} {}", alert.owner, printable(&alert.rule), printable(details))
 }
 
 fn colour(priority: &str) -> Option<&'static str> {

@@ -33,8 +33,9 @@ pub(crate) struct Global {
     /// Where bucket, spool and the operator's token live [default: ./bailiwick-data]
     #[arg(long, global = true, env = "BAILIWICK_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// What to log, e.g. `info`, `warn,bailiwick_ingest=debug`
-    #[arg(long, global = true, env = "BAILIWICK_LOG", value_name = "FILTER", default_value = "warn")]
+    /// What to log, e.g. `info`, `warn,bailiwick_ingest=debug`. The Delta library repeats errors that
+    /// Bailiwick handles, so it is off
+    #[arg(long, global = true, env = "BAILIWICK_LOG", value_name = "FILTER", default_value = "warn,delta_kernel=off")]
     pub(crate) log: String,
 }
 

@@ -39,14 +39,13 @@ const RECORDING: &[u8] = include_bytes!("../demo/recording.bwr");
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// One question over both sources: which person opened a shell in a container,
-/// and what ran there because of it.
+/// and what happened there because of it.
 const JOIN: &str = "\
-SELECT a.tenant, a.\"user\" AS person, a.name AS pod, s.proc_name AS ran, s.proc_cmdline AS command_line
+SELECT a.tenant, a.\"user\" AS person, a.name AS pod, s.evt_type AS did, s.proc_cmdline AS command, s.fd_name AS \"on\"
 FROM api_access a
-JOIN syscalls s ON s.tenant = a.tenant AND s.evt_type = 'execve'
- AND s.time BETWEEN a.time - INTERVAL '1 minute' AND a.time + INTERVAL '1 minute'
-WHERE a.subresource = 'exec'
-ORDER BY s.time LIMIT 8";
+JOIN syscalls s ON s.tenant = a.tenant AND s.time BETWEEN a.time - INTERVAL '1 minute' AND a.time + INTERVAL '1 minute'
+WHERE a.subresource = 'exec' AND (s.evt_type = 'execve' OR s.fd_sport > 0 OR s.fd_name = '/etc/shadow')
+ORDER BY s.time LIMIT 10";
 
 type Seen = Arc<Mutex<Vec<Alert>>>;
 
@@ -86,7 +85,7 @@ async fn play(dir: &Path, replay: bool) -> Result<(), Failure> {
     introduce(&node, live);
 
     println!("\nAlerts, as they happen:\n");
-    let performed = perform(&node, live, &audit_log).await;
+    let performed = perform(&node, live, dir, &audit_log).await;
     wait_for_alerts(&seen).await;
     let api = Api::at(format!("http://{}", backend.http_addr()), operator.secret)?;
     let told = match performed {
@@ -106,7 +105,7 @@ fn configuration(dir: &Path, tenants: std::path::PathBuf, audit_log: std::path::
     config.node = "demo-node".to_owned();
     config.cluster = "demo".to_owned();
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    config.ingest.listen_addr = any_port;
+    config.ingest.listen = any_port;
     config.ingest.tenants_file = Some(tenants);
     config.query.http_listen = any_port;
     config.query.pgwire_listen = any_port;
@@ -142,7 +141,7 @@ fn introduce(node: &Node, live: bool) {
     }
 }
 
-async fn perform(node: &Node, live: bool, audit_log: &Path) -> Result<(), Failure> {
+async fn perform(node: &Node, live: bool, dir: &Path, audit_log: &Path) -> Result<(), Failure> {
     scene::append_audit(audit_log, Utc::now())?;
     if !live {
         return Ok(());
@@ -154,11 +153,12 @@ async fn perform(node: &Node, live: bool, audit_log: &Path) -> Result<(), Failur
     }
     let door = TcpListener::bind("127.0.0.1:0").map_err(|error| Failure::failed(error.to_string()))?;
     let port = door.local_addr().map_err(|error| Failure::failed(error.to_string()))?.port();
+    let dir = dir.to_owned();
     let work = tokio::task::spawn_blocking(move || {
         let cgroups = Cgroups::make(&format!("bailiwick-demo-{}", std::process::id()))?;
         // Usage is a difference of two readings: let the first one see the empty cgroups.
         std::thread::sleep(Duration::from_millis(1_200));
-        let done = PODS.iter().try_for_each(|pod| cgroups.perform(pod, port));
+        let done = PODS.iter().try_for_each(|pod| cgroups.perform(&dir, pod, port));
         std::thread::sleep(Duration::from_millis(1_500));
         done
     });

@@ -107,7 +107,7 @@ fn rendered(report: &Chargeback) -> String {
     let rows: Vec<Vec<String>> = report.rows.iter().map(|row| cells(row).to_vec()).collect();
     let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
     format!(
-        "{}\ntotal {} {}   {} to {}   prices: {}",
+        "{}\n\n total {} {}, {} to {}, prices: {}",
         table::render(&header, &numeric, &rows),
         report.total,
         table::printable(&report.currency),

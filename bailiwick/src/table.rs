@@ -1,12 +1,14 @@
 //! Tables for people, fit to the terminal, never with a control byte from an event.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+
+/// A line below the header and nothing else: rows are what one looks at.
+const PLAIN: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// A table of texts; `numeric` columns are aligned right.
 pub(crate) fn render(header: &[String], numeric: &[bool], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(PLAIN).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.iter().map(|name| printable(name)));
     for row in rows {
         table.add_row(row.iter().map(|text| Cell::new(printable(text))));

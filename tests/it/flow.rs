@@ -23,14 +23,15 @@ fn a_system_call_becomes_a_row_an_alert_and_a_bill() {
     let dir = tempfile::tempdir().unwrap();
     let marker = unique("flow");
     scene::files(dir.path(), &marker);
+    // Before capture begins, since writing it is an open too.
+    let watched = dir.path().join("it-watched-file");
+    fs::write(&watched, "x").unwrap();
     let hook = Webhook::start();
     let url = format!("http://{}/", hook.addr);
     let arguments: Vec<&str> = ARGUMENTS.into_iter().chain(["--webhook", &url]).collect();
     let mut up = Up::start(dir.path(), &arguments);
 
     let acme = Cgroup::new(&marker, "acme");
-    let watched = dir.path().join("it-watched-file");
-    fs::write(&watched, "x").unwrap();
     let script = format!("{}; cat {}", opens(&marker, 50), watched.display());
     assert!(acme.shell(&script).status().unwrap().success());
     fs::write(dir.path().join("audit.log"), format!("{AUDIT_EVENT}\nnot json\n")).unwrap();

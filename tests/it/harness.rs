@@ -182,6 +182,8 @@ fn signal(child: &Child, signal: nix::sys::signal::Signal) {
 
 /// A blocking POST, since these tests are about processes, not about tasks.
 fn posted(host: &str, path: &str, token: &str, body: &str) -> (u16, String) {
+    // The HTTP client wants one even where it speaks without TLS; another test may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let request = reqwest::Client::new().post(format!("http://{host}{path}")).bearer_auth(token);

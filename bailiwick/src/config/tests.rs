@@ -20,8 +20,6 @@ fn the_documented_file_changes_nothing() {
 fn the_documented_file_tells_every_field() {
     let printed = format!("{:#?}", Config::default());
     let fields = printed.lines().filter_map(|line| line.trim().split_once(": ").map(|(name, _)| name.to_owned()));
-    // The binary fills the collector's own from the top level; the rest of a
-    // nested value's lines are no fields.
     let named = |field: &str| {
         let line = |line: &str| {
             let line = line.trim_start_matches("# ");
@@ -29,7 +27,8 @@ fn the_documented_file_tells_every_field() {
         };
         DOCUMENTED.lines().any(line)
     };
-    let missing: Vec<String> = fields.filter(|field| !named(field)).collect();
+    // Cannot be configured: for tests that count every event.
+    let missing: Vec<String> = fields.filter(|field| field != "only_cgroup" && !named(field)).collect();
     assert!(missing.is_empty(), "deploy/bailiwick.toml does not tell {missing:?}");
 }
 

@@ -14,7 +14,8 @@ pub(crate) struct Pod {
     pub(crate) tenant: &'static str,
     pub(crate) pod_uid: &'static str,
     pub(crate) container_id: &'static str,
-    /// What runs in its container, as one shell script.
+    /// What runs in its container, as a shell script whose argument is a port
+    /// that this process listens on.
     pub(crate) script: &'static str,
 }
 
@@ -25,15 +26,21 @@ pub(crate) const PODS: [Pod; 2] = [
         tenant: "acme",
         pod_uid: "0a11ce00-0000-4000-8000-000000000001",
         container_id: "ac3e000000000000000000000000000000000000000000000000000000000001",
-        script: "id >/dev/null; cat /etc/shadow >/dev/null 2>&1; \
-                 if [ -x /bin/bash ]; then /bin/bash -c 'exec 3<>/dev/tcp/127.0.0.1/'$PORT; fi; \
-                 i=0; while [ $i -lt 40000 ]; do i=$((i+1)); done",
+        script: "\
+id >/dev/null
+cat /etc/shadow >/dev/null 2>&1
+[ -x /bin/bash ] && /bin/bash -c \"exec 3<>/dev/tcp/127.0.0.1/$1\"
+i=0; while [ $i -lt 700000 ]; do i=$((i+1)); done
+",
     },
     Pod {
         tenant: "globex",
         pod_uid: "0b0b0000-0000-4000-8000-000000000002",
         container_id: "910be00000000000000000000000000000000000000000000000000000000002",
-        script: "ls /etc >/dev/null; i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done",
+        script: "\
+ls /etc >/dev/null
+i=0; while [ $i -lt 2100000 ]; do i=$((i+1)); done
+",
     },
 ];
 
@@ -48,13 +55,19 @@ tenants:
     cgroups: [\"/*/kubepods/burstable/pod0b0b0000-*/*\"]
 ";
 
-/// Writes the tenants file and an empty audit log; answers where they are.
+/// Writes the tenants file, an empty audit log and the scripts; answers where the
+/// first two are.
 pub(crate) fn files(dir: &Path) -> Result<(PathBuf, PathBuf), Failure> {
     let tenants = dir.join("tenants.yaml");
     let audit_log = dir.join("audit.log");
     let written = fs::write(&tenants, TENANTS).and_then(|()| fs::write(&audit_log, ""));
+    let written = written.and_then(|()| PODS.iter().try_for_each(|pod| fs::write(script(dir, pod), pod.script)));
     written.map_err(|error| Failure::failed(format!("{}: {error}", dir.display())))?;
     Ok((tenants, audit_log))
+}
+
+fn script(dir: &Path, pod: &Pod) -> PathBuf {
+    dir.join(format!("{}.sh", pod.tenant))
 }
 
 /// What the cluster's API server would have logged: jane opens a shell in acme's
@@ -93,9 +106,11 @@ fn event(
     if subresource == "exec" {
         uri += "?command=sh&command=-c&command=id&container=web&stdin=true&tty=true";
     }
+    // A stream is logged when it starts; its end may be hours away.
+    let stage = if code == 101 { "ResponseStarted" } else { "ResponseComplete" };
     let decision = if code == 403 { "forbid" } else { "allow" };
     serde_json::json!({
-        "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "stage": "ResponseComplete",
+        "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "stage": stage,
         "auditID": format!("{id}-{}", now.timestamp_millis()), "requestURI": uri, "verb": verb,
         "user": {"username": user, "groups": ["system:authenticated"]},
         "sourceIPs": ["192.0.2.7"], "userAgent": "kubectl/v1.34.1 (demo)",
@@ -139,13 +154,12 @@ impl Cgroups {
     /// Runs a pod's script in its cgroup and waits for it. The shell moves
     /// itself first and then becomes another one, so that what is seen is a
     /// shell that starts in the container.
-    pub(crate) fn perform(&self, pod: &Pod, port: u16) -> Result<(), Failure> {
-        let folder = self.folder(pod);
-        let script = format!("echo $$ > '{}/cgroup.procs' && exec /bin/sh -c \"$SCRIPT\"", folder.display());
+    pub(crate) fn perform(&self, dir: &Path, pod: &Pod, port: u16) -> Result<(), Failure> {
+        let procs = self.folder(pod).join("cgroup.procs");
         let status = Command::new("/bin/sh")
-            .args(["-c", &script])
-            .env("SCRIPT", pod.script)
-            .env("PORT", port.to_string())
+            .args(["-c", "echo $$ > \"$0\" && exec /bin/sh \"$1\" \"$2\""])
+            .args([procs, script(dir, pod)])
+            .arg(port.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
