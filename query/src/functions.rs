@@ -48,7 +48,8 @@ pub(crate) fn register(session: &SessionContext) {
 
 /// Functions that say who is asking.
 pub(crate) fn of_principal(name: &str) -> [ScalarUDF; 3] {
-    ["current_user", "session_user", "user"].map(|function| fixed::Fixed::function(function, 0, ScalarValue::from(name)))
+    ["current_user", "session_user", "user"]
+        .map(|function| fixed::Fixed::function(function, 0, ScalarValue::from(name)))
 }
 
 /// Those of `datafusion-pg-catalog` whose answers hold here.

@@ -19,6 +19,7 @@ mod connection;
 mod dialect;
 mod extended;
 mod failure;
+mod parameters;
 mod settings;
 mod simple;
 mod startup;

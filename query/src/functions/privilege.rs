@@ -44,7 +44,8 @@ impl ScalarUDFImpl for HasPrivilege {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = super::rows(&arguments.args);
-        let Some(privileges) = arguments.args.last().filter(|_| arguments.args.len() >= self.arguments) else {
+        let Some(privileges) = arguments.args.last().filter(|_| arguments.args.len() >= self.arguments)
+        else {
             return Ok(ColumnarValue::Scalar(Some(false).into()));
         };
         let privileges = privileges.cast_to(&DataType::Utf8, None)?.to_array(rows)?;

@@ -6,7 +6,8 @@ use datafusion::prelude::SessionContext;
 async fn ask(sql: &str) -> Result<String, String> {
     let context = SessionContext::new();
     super::register(&context);
-    let batches = async { context.sql(sql).await?.collect().await }.await.map_err(|error| error.to_string())?;
+    let batches =
+        async { context.sql(sql).await?.collect().await }.await.map_err(|error| error.to_string())?;
     let table = pretty_format_batches(&batches).unwrap().to_string();
     // The first row's cells, without the frame.
     let row = table.lines().nth(3).unwrap_or_default();
@@ -51,7 +52,8 @@ async fn a_session_may_read_and_nothing_else() {
 
 #[tokio::test]
 async fn tables_and_columns_are_described_by_their_own_page() {
-    let answer = ask("SELECT obj_description(16400, 'pg_class'), col_description(16400, 1), obj_description(1)").await;
+    let answer =
+        ask("SELECT obj_description(16400, 'pg_class'), col_description(16400, 1), obj_description(1)").await;
     let expected = "system calls and process events, who answers for this row; `_host`, `_cluster` and `_unassigned` \
                     are reserved, ";
     assert_eq!(answer.unwrap(), expected);

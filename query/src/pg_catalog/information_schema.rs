@@ -47,9 +47,19 @@ const EMPTY: &[(&str, &[&str])] = &[
     ),
     (
         "constraint_column_usage",
-        &["table_catalog", "table_schema", "table_name", "column_name", "constraint_schema", "constraint_name"],
+        &[
+            "table_catalog",
+            "table_schema",
+            "table_name",
+            "column_name",
+            "constraint_schema",
+            "constraint_name",
+        ],
     ),
-    ("routines", &["specific_name", "routine_catalog", "routine_schema", "routine_name", "routine_type", "data_type"]),
+    (
+        "routines",
+        &["specific_name", "routine_catalog", "routine_schema", "routine_name", "routine_type", "data_type"],
+    ),
     ("sequences", &["sequence_catalog", "sequence_schema", "sequence_name", "data_type"]),
     ("triggers", &["trigger_catalog", "trigger_schema", "trigger_name", "event_object_table"]),
 ];
@@ -70,15 +80,22 @@ pub(super) fn tables() -> Result<BTreeMap<&'static str, Arc<dyn TableProvider>>>
 
 fn schemata() -> Result<Arc<dyn TableProvider>> {
     let schema = sheet::columns(["catalog_name", "schema_name", "schema_owner"].map(|name| (name, Utf8)));
-    let row = |name| vec![("catalog_name", text(DATABASE)), ("schema_name", text(name)), ("schema_owner", text(DATABASE))];
+    let row = |name| {
+        vec![("catalog_name", text(DATABASE)), ("schema_name", text(name)), ("schema_owner", text(DATABASE))]
+    };
     sheet::table(schema, &["public", "pg_catalog", "information_schema"].map(row))
 }
 
 fn list_of_tables() -> Result<Arc<dyn TableProvider>> {
-    let names = ["table_catalog", "table_schema", "table_name", "table_type", "is_insertable_into", "is_typed"];
+    let names =
+        ["table_catalog", "table_schema", "table_name", "table_type", "is_insertable_into", "is_typed"];
     let row = |table: Table| {
         let mut row = place(table);
-        row.extend([("table_type", text("BASE TABLE")), ("is_insertable_into", text("NO")), ("is_typed", text("NO"))]);
+        row.extend([
+            ("table_type", text("BASE TABLE")),
+            ("is_insertable_into", text("NO")),
+            ("is_typed", text("NO")),
+        ]);
         row
     };
     sheet::table(sheet::columns(names.map(|name| (name, Utf8))), &Table::ALL.map(row))
@@ -135,9 +152,15 @@ fn column_row(table: Table, column: &'static Column, ordinal: i32) -> Row<'stati
     ]);
     match column.kind {
         Kind::Int => {
-            row.extend([("numeric_precision", number(64)), ("numeric_precision_radix", number(2)), ("numeric_scale", number(0))]);
+            row.extend([
+                ("numeric_precision", number(64)),
+                ("numeric_precision_radix", number(2)),
+                ("numeric_scale", number(0)),
+            ]);
         }
-        Kind::Float => row.extend([("numeric_precision", number(53)), ("numeric_precision_radix", number(2))]),
+        Kind::Float => {
+            row.extend([("numeric_precision", number(53)), ("numeric_precision_radix", number(2))])
+        }
         Kind::Time => row.push(("datetime_precision", number(6))),
         Kind::Date => row.push(("datetime_precision", number(0))),
         _ => {}
@@ -146,7 +169,11 @@ fn column_row(table: Table, column: &'static Column, ordinal: i32) -> Row<'stati
 }
 
 fn place(table: Table) -> Row<'static> {
-    vec![("table_catalog", text(DATABASE)), ("table_schema", text("public")), ("table_name", text(table.name()))]
+    vec![
+        ("table_catalog", text(DATABASE)),
+        ("table_schema", text("public")),
+        ("table_name", text(table.name())),
+    ]
 }
 
 /// The SQL name of a type, and the name it has in `pg_type`.

@@ -100,7 +100,8 @@ fn attributes() -> Result<Vec<Row<'static>>> {
 }
 
 fn attribute(table: Table, column: &'static Column, place: i32) -> Result<Row<'static>> {
-    let kind = into_pg_type(&column.kind.public_type()).map_err(|e| DataFusionError::External(e.to_string().into()))?;
+    let kind = into_pg_type(&column.kind.public_type())
+        .map_err(|e| DataFusionError::External(e.to_string().into()))?;
     let oid = i32::try_from(kind.oid()).unwrap_or_default();
     let (length, alignment, storage) = match kind {
         Type::BOOL => (1, "c", "p"),
@@ -116,7 +117,10 @@ fn attribute(table: Table, column: &'static Column, place: i32) -> Result<Row<'s
         ("attstattarget", number(-1)),
         ("attlen", number(length)),
         ("attnum", number(place)),
-        ("attndims", number(i32::from(matches!(column.kind, Kind::TextList | Kind::PairList | Kind::ProcessList)))),
+        (
+            "attndims",
+            number(i32::from(matches!(column.kind, Kind::TextList | Kind::PairList | Kind::ProcessList))),
+        ),
         ("attcacheoff", number(-1)),
         ("atttypmod", number(-1)),
         ("attbyval", ScalarValue::from(length > 0)),
@@ -136,7 +140,8 @@ fn namespaces() -> Vec<Row<'static>> {
         ("pg_catalog", PG_CATALOG_OID),
         ("information_schema", INFORMATION_SCHEMA_OID),
     ];
-    let row = |(name, oid)| vec![("oid", number(oid)), ("nspname", text(name)), ("nspowner", number(OWNER_OID))];
+    let row =
+        |(name, oid)| vec![("oid", number(oid)), ("nspname", text(name)), ("nspowner", number(OWNER_OID))];
     named.into_iter().map(row).collect()
 }
 

@@ -38,7 +38,9 @@ pub(super) fn table(schema: SchemaRef, rows: &[Row<'_>]) -> Result<Arc<dyn Table
 }
 
 /// A schema of columns that may all be null.
-pub(super) fn columns<'a>(fields: impl IntoIterator<Item = (&'a str, datafusion::arrow::datatypes::DataType)>) -> SchemaRef {
+pub(super) fn columns<'a>(
+    fields: impl IntoIterator<Item = (&'a str, datafusion::arrow::datatypes::DataType)>,
+) -> SchemaRef {
     let fields: Vec<_> = fields.into_iter().map(|(name, kind)| Field::new(name, kind, true)).collect();
     Arc::new(Schema::new(fields))
 }

@@ -40,12 +40,20 @@ pub(super) struct Answer {
 
 impl Interrupt {
     /// From now on, within `limit` if there is one.
-    pub(super) fn new(cancelled: CancellationToken, stop: CancellationToken, limit: Option<Duration>) -> Self {
+    pub(super) fn new(
+        cancelled: CancellationToken,
+        stop: CancellationToken,
+        limit: Option<Duration>,
+    ) -> Self {
         Self { cancelled, stop, limit: limit.map(|limit| (Instant::now() + limit, limit)) }
     }
 
     /// Waits for work unless it is interrupted.
-    pub(super) async fn guard<T>(&self, socket: &Socket, work: impl Future<Output = T>) -> Result<T, Failure> {
+    pub(super) async fn guard<T>(
+        &self,
+        socket: &Socket,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
         let too_late = async {
             match self.limit {
                 Some((deadline, _)) => sleep_until(deadline).await,
@@ -85,7 +93,8 @@ impl Answer {
 
     /// Whether the columns are those that the client was told of when it prepared the statement.
     pub(super) fn has_types_of(&self, described: &[FieldInfo]) -> bool {
-        let kinds = |fields: &[FieldInfo]| fields.iter().map(|field| field.datatype().clone()).collect::<Vec<_>>();
+        let kinds =
+            |fields: &[FieldInfo]| fields.iter().map(|field| field.datatype().clone()).collect::<Vec<_>>();
         kinds(&self.fields) == kinds(described)
     }
 

@@ -173,7 +173,9 @@ fn set_command(set: &Set) -> Result<Command, Failure> {
         Set::SetTransaction { .. } => Command::Nothing("SET"),
         // Back to the one role there is.
         Set::SetRole { role_name: None, .. } => Command::Nothing("SET"),
-        Set::SetSessionAuthorization(kind) if matches!(kind.kind, SetSessionAuthorizationParamKind::Default) => {
+        Set::SetSessionAuthorization(kind)
+            if matches!(kind.kind, SetSessionAuthorizationParamKind::Default) =>
+        {
             Command::Nothing("SET")
         }
         Set::SetRole { .. } | Set::SetSessionAuthorization(_) => {
@@ -191,7 +193,11 @@ fn value(expression: &Expr) -> Option<String> {
             Value::Boolean(flag) => Some(if *flag { "on" } else { "off" }.to_owned()),
             other => Some(other.clone().into_string().unwrap_or_else(|| other.to_string())),
         },
-        Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default") => None,
+        Expr::Identifier(word)
+            if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default") =>
+        {
+            None
+        }
         Expr::Identifier(word) => Some(word.value.clone()),
         other => Some(other.to_string()),
     }
@@ -218,14 +224,26 @@ mod tests {
         assert_eq!(command("SET TIME ZONE 'UTC'"), set("timezone", "UTC"));
         assert_eq!(command("set extra_float_digits = 3"), set("extra_float_digits", "3"));
         assert_eq!(command("SET SESSION statement_timeout TO '5s'"), set("statement_timeout", "5s"));
-        assert_eq!(command("SET search_path TO public, pg_catalog"), set("search_path", "public, pg_catalog"));
-        assert_eq!(command("SET application_name = DEFAULT"), Command::Set("application_name".to_owned(), None));
+        assert_eq!(
+            command("SET search_path TO public, pg_catalog"),
+            set("search_path", "public, pg_catalog")
+        );
+        assert_eq!(
+            command("SET application_name = DEFAULT"),
+            Command::Set("application_name".to_owned(), None)
+        );
         assert_eq!(command("SET client_encoding TO 'UTF8'"), set("client_encoding", "UTF8"));
-        assert_eq!(command("SHOW transaction isolation level"), Command::Show(Some("transaction isolation level".into())));
+        assert_eq!(
+            command("SHOW transaction isolation level"),
+            Command::Show(Some("transaction isolation level".into()))
+        );
         assert_eq!(command("SHOW TIME ZONE"), Command::Show(Some("TIME ZONE".to_owned())));
         assert_eq!(command("SHOW ALL"), Command::Show(None));
         assert_eq!(command("BEGIN READ ONLY"), Command::Begin("BEGIN"));
-        assert_eq!(command("START TRANSACTION ISOLATION LEVEL REPEATABLE READ"), Command::Begin("START TRANSACTION"));
+        assert_eq!(
+            command("START TRANSACTION ISOLATION LEVEL REPEATABLE READ"),
+            Command::Begin("START TRANSACTION")
+        );
         assert_eq!(command("END"), Command::Commit);
         assert_eq!(command("ABORT;"), Command::Rollback);
         assert_eq!(command("RESET ALL"), Command::Reset(None));
@@ -242,7 +260,10 @@ mod tests {
         let asked = parse("SET TIME ZONE 'UTC'; SELECT 1 AS a; SELECT ';' AS b").unwrap();
         assert_eq!(asked.len(), 3);
         assert_eq!(asked[2], Asked::Query { sql: " SELECT ';' AS b".to_owned(), tag: "SELECT" });
-        for text in ["SELECT E'a\\'b;', 'it''s', \"a\"\"b\", $$;$$ -- ;", "SELECT /* ; */ U&'d\\0061t', 1.50e3, x::text[1]"] {
+        for text in [
+            "SELECT E'a\\'b;', 'it''s', \"a\"\"b\", $$;$$ -- ;",
+            "SELECT /* ; */ U&'d\\0061t', 1.50e3, x::text[1]",
+        ] {
             assert_eq!(pieces(text).unwrap(), [text]);
         }
         assert_eq!(pieces("é;\n';é';--;\n;ü").unwrap(), ["é", "\n';é'", "ü"]);
@@ -250,7 +271,9 @@ mod tests {
 
     #[test]
     fn what_would_pretend_is_refused() {
-        for text in ["SAVEPOINT a", "SET ROLE postgres", "DECLARE c CURSOR FOR SELECT 1", "SELEC 1", "FETCH 1 FROM c"] {
+        for text in
+            ["SAVEPOINT a", "SET ROLE postgres", "DECLARE c CURSOR FOR SELECT 1", "SELEC 1", "FETCH 1 FROM c"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -73,7 +73,8 @@ impl Connection {
 
     /// Answers messages until the client leaves or the server stops.
     pub(super) async fn run(mut self, socket: TcpStream) -> io::Result<()> {
-        let Ok(socket) = timeout(STARTUP_PATIENCE, negotiate_tls(socket, self.server.tls.clone())).await else {
+        let Ok(socket) = timeout(STARTUP_PATIENCE, negotiate_tls(socket, self.server.tls.clone())).await
+        else {
             return Ok(());
         };
         let Some(mut socket) = socket? else { return Ok(()) };
@@ -98,7 +99,11 @@ impl Connection {
     }
 
     /// The next message; `None` when there will be none.
-    async fn wait(&mut self, socket: &mut Socket, stop: &CancellationToken) -> io::Result<Option<PgWireFrontendMessage>> {
+    async fn wait(
+        &mut self,
+        socket: &mut Socket,
+        stop: &CancellationToken,
+    ) -> io::Result<Option<PgWireFrontendMessage>> {
         let limit = self.server.engine.config().max_sql_bytes + MESSAGE_ROOM;
         let idle = self.idle_limit();
         let message = tokio::select! {

@@ -58,7 +58,9 @@ pub(super) fn translate(text: &str) -> String {
     }
     // Its table of whole queries works on text; the rest of it on the syntax tree.
     let Ok(mut statements) = UPSTREAM.parse(text) else { return text.to_owned() };
-    let Some(mut statement) = statements.pop().filter(|_| statements.is_empty()) else { return text.to_owned() };
+    let Some(mut statement) = statements.pop().filter(|_| statements.is_empty()) else {
+        return text.to_owned();
+    };
     let _ = statement.visit(&mut Own);
     statement.to_string()
 }
@@ -157,12 +159,17 @@ mod tests {
 
     #[test]
     fn each_rule_of_ours_does_what_it_says() {
-        let translated = translate("SELECT 1 FROM information_schema.tables WHERE quote_ident(table_schema) IN ('')");
+        let translated =
+            translate("SELECT 1 FROM information_schema.tables WHERE quote_ident(table_schema) IN ('')");
         assert!(translated.ends_with("quote_ident(table_schema) IN ('public')"), "{translated}");
-        let translated = translate("SELECT ARRAY(SELECT rolname FROM pg_catalog.pg_roles) AS a FROM pg_catalog.pg_roles");
+        let translated =
+            translate("SELECT ARRAY(SELECT rolname FROM pg_catalog.pg_roles) AS a FROM pg_catalog.pg_roles");
         assert!(translated.starts_with("SELECT ARRAY[] AS a"), "{translated}");
         let asked = "SELECT oid FROM pg_type t WHERE (SELECT c.relkind = 'c' FROM pg_class c WHERE c.oid = t.typrelid)";
         assert!(translate(asked).contains("(SELECT max(c.relkind = 'c') FROM"), "{}", translate(asked));
-        assert_eq!(translate("SELECT current_user, session_user"), "SELECT session_user, session_user AS column2");
+        assert_eq!(
+            translate("SELECT current_user, session_user"),
+            "SELECT session_user, session_user AS column2"
+        );
     }
 }

@@ -23,6 +23,7 @@ use super::answer::{Answer, description, fields};
 use super::command::{self, Asked, Command};
 use super::connection::{Connection, Socket, send};
 use super::failure::Failure;
+use super::parameters::{self, Told};
 use super::simple::{complete, finish};
 use crate::Endpoint;
 
@@ -138,7 +139,10 @@ impl Connection {
                 self.prepare(socket, asked, &message.type_oids).await?
             }
             (Some(_), false) => {
-                return Err(Failure::new("42601", "cannot insert multiple commands into a prepared statement"));
+                return Err(Failure::new(
+                    "42601",
+                    "cannot insert multiple commands into a prepared statement",
+                ));
             }
         };
         self.portals.statements.insert(name, Arc::new(prepared));
@@ -148,20 +152,30 @@ impl Connection {
     async fn prepare(&self, socket: &Socket, asked: Asked, oids: &[u32]) -> Result<Prepared, Failure> {
         let (sql, tag) = match asked {
             Asked::Command(command) => {
-                return Ok(Prepared { kind: Kind::Command(command), parameters: Vec::new(), expected: Vec::new() });
+                return Ok(Prepared {
+                    kind: Kind::Command(command),
+                    parameters: Vec::new(),
+                    expected: Vec::new(),
+                });
             }
             Asked::Query { sql, tag } => (sql, tag),
         };
+        let given = |index: usize| oids.get(index).and_then(|oid| Type::from_oid(*oid));
+        let Told { sql, types } = parameters::told(sql, &|number| given(number.saturating_sub(1)).is_some());
         let (principal, interrupt) = self.starting()?;
         let described = self.server.engine.describe(principal, &sql);
         let (columns, mut expected) = interrupt.guard(socket, described).await??;
         let count = expected.len().max(oids.len());
         expected.resize(count, None);
-        let given = |index: usize| oids.get(index).and_then(|oid| Type::from_oid(*oid));
-        let parameter = |(index, expected): (usize, &Option<DataType>)| match (given(index), expected) {
-            (Some(given), _) => Ok(given),
-            (None, Some(expected)) => into_pg_type(expected).map_err(Failure::from),
-            (None, None) => Ok(Type::TEXT),
+        let parameter = |(index, expected): (usize, &Option<DataType>)| match (
+            given(index),
+            types.get(&(index + 1)),
+            expected,
+        ) {
+            (Some(given), ..) => Ok(given),
+            (None, Some(cast), _) => Ok(cast.clone()),
+            (None, None, Some(expected)) => into_pg_type(expected).map_err(Failure::from),
+            (None, None, None) => Ok(Type::TEXT),
         };
         let parameters = expected.iter().enumerate().map(parameter).collect::<Result<Vec<_>, _>>()?;
         Ok(Prepared { kind: Kind::Query { sql, tag, columns }, parameters, expected })
@@ -303,7 +317,8 @@ fn values(message: &Bind, prepared: &Prepared) -> Result<Vec<ScalarValue>, Failu
     let (given, needed) = (message.parameters.len(), prepared.parameters.len());
     let formats = message.parameter_format_codes.len();
     if given != needed || (formats > 1 && formats != needed) {
-        let message = format!("bind gives {given} parameters in {formats} formats, the statement has {needed}");
+        let message =
+            format!("bind gives {given} parameters in {formats} formats, the statement has {needed}");
         return Err(Failure::new("08P01", message));
     }
     let types = prepared.parameters.iter().map(|kind| Some(kind.clone())).collect();

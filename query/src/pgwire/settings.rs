@@ -60,7 +60,8 @@ impl Settings {
 
     /// All settings by name.
     pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        functions::settings().map(|(name, started)| (name, self.changed.get(name).map_or(started, String::as_str)))
+        functions::settings()
+            .map(|(name, started)| (name, self.changed.get(name).map_or(started, String::as_str)))
     }
 
     /// Sets one. The answer is a note for the client when the value will not
@@ -70,9 +71,8 @@ impl Settings {
         let Some((known, _)) = functions::settings().find(|(known, _)| *known == name) else {
             return Err(unknown(&name));
         };
-        let rule = rule(known).ok_or_else(|| {
-            Failure::new("55P02", format!("parameter {known:?} cannot be changed"))
-        })?;
+        let rule = rule(known)
+            .ok_or_else(|| Failure::new("55P02", format!("parameter {known:?} cannot be changed")))?;
         let value: String = value.to_owned();
         if value.len() > MAX_VALUE_BYTES || !rule.allows(&value) {
             let shown: String = value.chars().take(100).collect();
@@ -116,7 +116,8 @@ impl Rule {
             Self::Span => span(value).is_some(),
             Self::Path => {
                 let bare = |name: &str| name.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
-                value.is_empty() || value.split(',').any(|name| ["public", "pg_catalog"].contains(&bare(name).as_str()))
+                value.is_empty()
+                    || value.split(',').any(|name| ["public", "pg_catalog"].contains(&bare(name).as_str()))
             }
         }
     }
@@ -133,12 +134,17 @@ impl Rule {
 
 fn rule(name: &str) -> Option<Rule> {
     Some(match name {
-        "application_name" | "extra_float_digits" | "jit" | "client_min_messages" | "row_security" | "xmloption" => {
-            Rule::Free
-        }
+        "application_name"
+        | "extra_float_digits"
+        | "jit"
+        | "client_min_messages"
+        | "row_security"
+        | "xmloption" => Rule::Free,
         "bytea_output" => Rule::OneOf(&["hex"]),
         "client_encoding" => Rule::OneOf(&["UTF8", "UTF-8", "unicode"]),
-        "datestyle" => Rule::OneOf(&["ISO", "ISO, MDY", "ISO, DMY", "ISO, YMD", "ISO,MDY", "ISO,DMY", "ISO,YMD"]),
+        "datestyle" => {
+            Rule::OneOf(&["ISO", "ISO, MDY", "ISO, DMY", "ISO, YMD", "ISO,MDY", "ISO,DMY", "ISO,YMD"])
+        }
         "intervalstyle" => Rule::OneOf(&["postgres"]),
         "standard_conforming_strings" => Rule::OneOf(&["on", "true", "yes", "1"]),
         // Every snapshot is one moment and nothing is ever written, so all of these hold.

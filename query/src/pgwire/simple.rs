@@ -1,8 +1,8 @@
 //! The simple protocol: a text of statements, answered one after the other in text format.
 
+use pgwire::api::Type;
 use pgwire::api::portal::Format;
 use pgwire::api::results::{FieldFormat, FieldInfo};
-use pgwire::api::Type;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::data::DataRow;
 use pgwire::messages::response::{CommandComplete, EmptyQueryResponse, TransactionStatus};
@@ -85,7 +85,8 @@ impl Connection {
         let ends = matches!(asked, Asked::Command(Command::Commit | Command::Rollback));
         match self.transaction {
             TransactionStatus::Error if !ends => {
-                let message = "current transaction is aborted, commands ignored until end of transaction block";
+                let message =
+                    "current transaction is aborted, commands ignored until end of transaction block";
                 Err(Failure::new("25P02", message))
             }
             _ => Ok(()),
@@ -158,7 +159,8 @@ impl Connection {
         let table = match name {
             Some(name) => Shown::new(&[name], vec![vec![self.settings.show(name)?.to_owned()]]),
             None => {
-                let row = |(name, value): (&str, &str)| vec![name.to_owned(), value.to_owned(), String::new()];
+                let row =
+                    |(name, value): (&str, &str)| vec![name.to_owned(), value.to_owned(), String::new()];
                 Shown::new(&["name", "setting", "description"], self.settings.all().map(row).collect())
             }
         };
@@ -170,7 +172,8 @@ impl Connection {
 
 impl Shown {
     fn new(names: &[&str], rows: Vec<Vec<String>>) -> Self {
-        let field = |name: &&str| FieldInfo::new(name.to_lowercase(), None, None, Type::TEXT, FieldFormat::Text);
+        let field =
+            |name: &&str| FieldInfo::new(name.to_lowercase(), None, None, Type::TEXT, FieldFormat::Text);
         Self { fields: names.iter().map(field).collect(), rows }
     }
 }

@@ -3,7 +3,9 @@
 use std::io;
 
 use pgwire::api::{ClientInfo, PgWireConnectionState};
-use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, Startup};
+use pgwire::messages::startup::{
+    Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, Startup,
+};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage, ProtocolVersion};
 
 use super::connection::{Connection, LoggedIn, Socket, next_message, send};
@@ -104,7 +106,12 @@ async fn agree(socket: &mut Socket, startup: &Startup) -> Result<ProtocolVersion
             send(socket, PgWireBackendMessage::NegotiateProtocolVersion(offer)).await?;
             newest
         }
-        None => return Err(Failure::fatal("08P01", format!("protocol version {major}.{minor} is not supported"))),
+        None => {
+            return Err(Failure::fatal(
+                "08P01",
+                format!("protocol version {major}.{minor} is not supported"),
+            ));
+        }
     };
     socket.set_protocol_version(version);
     Ok(version)
@@ -116,7 +123,9 @@ async fn password(socket: &mut Socket) -> Result<Option<String>, Failure> {
     socket.set_state(PgWireConnectionState::AuthenticationInProgress);
     socket.send(PgWireBackendMessage::Authentication(Authentication::CleartextPassword)).await?;
     match next_message(socket, MESSAGE_LIMIT_BYTES).await? {
-        Some(PgWireFrontendMessage::PasswordMessageFamily(message)) => Ok(Some(message.into_password()?.password)),
+        Some(PgWireFrontendMessage::PasswordMessageFamily(message)) => {
+            Ok(Some(message.into_password()?.password))
+        }
         _ => Ok(None),
     }
 }

@@ -9,7 +9,9 @@ use bailiwick_lake::{EncodedRows, Lake, WalHeader};
 use bailiwick_proto::ship::{MemoryOutbox, MemorySender};
 use bailiwick_proto::{IngesterId, Table};
 use chrono::{DateTime, TimeDelta, Utc};
-use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array};
+use datafusion::arrow::array::{
+    ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+};
 use datafusion::arrow::compute::cast;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -89,7 +91,9 @@ fn rows(table: Table, tenant: &str) -> RecordBatch {
     let began: DateTime<Utc> = BEGAN.parse().unwrap();
     let schema = table.stamped_schema();
     let count = usize::try_from(ROWS).unwrap();
-    let texts = |text: &dyn Fn(i64) -> String| -> ArrayRef { Arc::new((0..ROWS).map(|row| Some(text(row))).collect::<StringArray>()) };
+    let texts = |text: &dyn Fn(i64) -> String| -> ArrayRef {
+        Arc::new((0..ROWS).map(|row| Some(text(row))).collect::<StringArray>())
+    };
     let column = |name: &str| -> Option<ArrayRef> {
         Some(match name {
             "tenant" | "owner" => texts(&|_| tenant.to_owned()),

@@ -77,7 +77,8 @@ async fn psql_shows_rows_of_every_type() {
         let output = psql.run(&format!("SELECT * FROM {table}")).await.unwrap();
         assert_eq!(i64::try_from(output.lines().count()).unwrap(), ROWS + 1, "{table}");
     }
-    let output = psql.run("SELECT array['a', null], named_struct('a', 1), 1.5::decimal(4,2), interval '1 day'").await;
+    let output =
+        psql.run("SELECT array['a', null], named_struct('a', 1), 1.5::decimal(4,2), interval '1 day'").await;
     assert!(output.unwrap().contains("{a,NULL}"));
     let output = psql.run("\\copy (SELECT 1) TO STDOUT").await.unwrap_err();
     assert!(output.contains("0A000"), "{output}");
@@ -121,7 +122,10 @@ async fn explore(psql: &Psql) -> Result<(), String> {
         ),
         (&short, "time|timestamp with time zone"),
         (&long, "cpu_ns|bigint"),
-        ("SELECT user, current_user, session_user, current_database(), version()", "olga|olga|olga|bailiwick|PostgreSQL 16"),
+        (
+            "SELECT user, current_user, session_user, current_database(), version()",
+            "olga|olga|olga|bailiwick|PostgreSQL 16",
+        ),
         ("SET TIME ZONE 'UTC'; SELECT 1 AS a; SELECT 2 AS a", "a\n1\na\n2\n"),
     ];
     for (sql, expected) in asked {
@@ -147,21 +151,46 @@ async fn grafana_draws_what_its_macros_ask_for() {
     let Some(psql) = Psql::of(served.addr, &served.tenant) else { return };
     let (from, to) = FROM_TO;
     let filter = format!("time BETWEEN '{from}' AND '{to}'");
-    let grouped = |group: &str| format!("SELECT {group} AS \"time\", evt_type AS metric, count(*) AS n FROM syscalls WHERE {filter} GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1");
-    let (floor, bucket) = (grouped("floor(extract(epoch from time)/300)*300"), grouped("time_bucket('300.000s',time)"));
+    let grouped = |group: &str| {
+        format!(
+            "SELECT {group} AS \"time\", evt_type AS metric, count(*) AS n FROM syscalls WHERE {filter} GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1"
+        )
+    };
+    let (floor, bucket) =
+        (grouped("floor(extract(epoch from time)/300)*300"), grouped("time_bucket('300.000s',time)"));
     for (sql, expected) in [
         (floor.as_str(), "time|metric|n\n1795514400"),
         (&bucket, "2026-11-24 10:00:00"),
-        (&format!("SELECT time AS \"time\", cpu_ns FROM usage WHERE {filter} ORDER BY 1 LIMIT 1"), "2026-11-24 10:00:00"),
+        (
+            &format!("SELECT time AS \"time\", cpu_ns FROM usage WHERE {filter} ORDER BY 1 LIMIT 1"),
+            "2026-11-24 10:00:00",
+        ),
         ("SELECT extract(epoch from time) as \"time\", cpu_ns FROM usage ORDER BY 1 LIMIT 1", "1795514400"),
-        (&format!("SELECT floor(extract(epoch from time)/0.5)*0.5 AS \"time\", sum(cpu_ns) FROM usage WHERE {filter} GROUP BY time ORDER BY time LIMIT 1"), "1795514400"),
+        (
+            &format!(
+                "SELECT floor(extract(epoch from time)/0.5)*0.5 AS \"time\", sum(cpu_ns) FROM usage WHERE {filter} GROUP BY time ORDER BY time LIMIT 1"
+            ),
+            "1795514400",
+        ),
         (&format!("SELECT count(*) FROM usage WHERE time >= '{from}' and time < '{to}'"), "600"),
-        ("SELECT date_bin('5 minutes', time) AS \"time\", sum(cpu_ns) FROM usage GROUP BY 1 ORDER BY 1 LIMIT 1", "10:00:00"),
-        ("SELECT date_trunc('hour', time) AS \"time\", sum(cpu_ns) FROM usage GROUP BY 1 ORDER BY 1 LIMIT 1", "10:00:00"),
-        ("SELECT floor((cpu_ns)/60)*60 AS \"time\", count(*) FROM usage GROUP BY 1 ORDER BY 1 LIMIT 1", "0|60"),
+        (
+            "SELECT date_bin('5 minutes', time) AS \"time\", sum(cpu_ns) FROM usage GROUP BY 1 ORDER BY 1 LIMIT 1",
+            "10:00:00",
+        ),
+        (
+            "SELECT date_trunc('hour', time) AS \"time\", sum(cpu_ns) FROM usage GROUP BY 1 ORDER BY 1 LIMIT 1",
+            "10:00:00",
+        ),
+        (
+            "SELECT floor((cpu_ns)/60)*60 AS \"time\", count(*) FROM usage GROUP BY 1 ORDER BY 1 LIMIT 1",
+            "0|60",
+        ),
         ("SELECT count(*) FROM usage WHERE time > now() - interval '1 hour'", "count"),
         ("SELECT DISTINCT evt_type AS __text, evt_type AS __value FROM syscalls ORDER BY 1", "execve|execve"),
-        ("SELECT extract(epoch from time) AS time, rule AS text, priority AS tags FROM alerts ORDER BY 1 LIMIT 1", "1795514400"),
+        (
+            "SELECT extract(epoch from time) AS time, rule AS text, priority AS tags FROM alerts ORDER BY 1 LIMIT 1",
+            "1795514400",
+        ),
         ("SELECT count(*) FROM syscalls WHERE evt_type ~* 'OPEN' AND evt_type ILIKE '%at%'", "300"),
     ] {
         let output = psql.run(sql).await.unwrap();
@@ -184,7 +213,9 @@ async fn every_panel_of_the_dashboard_has_an_answer() {
     }
     for list in ["/templating/list", "/annotations/list"] {
         for entry in dashboard.pointer(list).unwrap().as_array().unwrap() {
-            let query = entry.pointer("/target/rawSql").or(Some(&entry["query"]).filter(|_| entry["type"] == "query"));
+            let query = entry
+                .pointer("/target/rawSql")
+                .or(Some(&entry["query"]).filter(|_| entry["type"] == "query"));
             statements.extend(query.map(|sql| sql.as_str().unwrap().to_owned()));
         }
     }

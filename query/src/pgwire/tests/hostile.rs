@@ -19,14 +19,24 @@ async fn only_a_valid_token_gets_in_and_only_to_the_one_database() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_reads_its_own_rows_whatever_it_asks() {
     let served = Served::start().await;
-    let mut raw = Raw::log_in(served.addr, &[("user", "olga"), ("database", "bailiwick")], &served.tenant).await.unwrap();
-    let answer = raw.ask(&[query("SELECT DISTINCT tenant FROM syscalls; SELECT count(*) FROM alerts WHERE tenant = 'globex'")]).await;
+    let mut raw = Raw::log_in(served.addr, &[("user", "olga"), ("database", "bailiwick")], &served.tenant)
+        .await
+        .unwrap();
+    let answer = raw
+        .ask(&[query(
+            "SELECT DISTINCT tenant FROM syscalls; SELECT count(*) FROM alerts WHERE tenant = 'globex'",
+        )])
+        .await;
     assert_eq!((answer[1].as_str(), answer[4].as_str()), ("row acme", "row 0"));
     let sql = "SELECT count(*) FROM syscalls WHERE tenant = $1";
-    let answer = raw.ask(&[parse("", sql, &[]), bind("", &[b"globex"], (&[], &[])), execute(0), sync()]).await;
+    let answer =
+        raw.ask(&[parse("", sql, &[]), bind("", &[b"globex"], (&[], &[])), execute(0), sync()]).await;
     assert_eq!(answer[2], "row 0");
     let answer = raw.ask(&[query("SELECT rolname FROM pg_roles ORDER BY 1; SELECT current_user")]).await;
-    assert_eq!((answer[1..3].to_vec(), answer[5].as_str()), (vec!["row anna".to_owned(), "row bailiwick".to_owned()], "row anna"));
+    assert_eq!(
+        (answer[1..3].to_vec(), answer[5].as_str()),
+        (vec!["row anna".to_owned(), "row bailiwick".to_owned()], "row anna")
+    );
     // The settings and files of the server are nowhere.
     for text in [
         "SELECT * FROM information_schema.df_settings",
@@ -47,7 +57,15 @@ async fn a_tenant_reads_its_own_rows_whatever_it_asks() {
 async fn wrong_numbers_of_formats_and_values_are_refused() {
     let served = Served::start().await;
     let mut raw = Raw::log_in(served.addr, &[("database", "bailiwick")], &served.admin).await.unwrap();
-    raw.ask(&[parse("s", "SELECT proc_pid AS a, 2 AS b, 3 AS c FROM syscalls WHERE tenant = 'acme' AND proc_pid = $1", &[]), sync()]).await;
+    raw.ask(&[
+        parse(
+            "s",
+            "SELECT proc_pid AS a, 2 AS b, 3 AS c FROM syscalls WHERE tenant = 'acme' AND proc_pid = $1",
+            &[],
+        ),
+        sync(),
+    ])
+    .await;
     for message in [
         bind("s", &[], (&[], &[])),
         bind("s", &[b"1", b"2"], (&[], &[])),

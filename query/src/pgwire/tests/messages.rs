@@ -52,12 +52,26 @@ async fn a_statement_is_prepared_described_bound_and_read() {
     let answer = raw.ask(&[bind("s", &[b"acme", b"3"], (&[], &[])), execute(0), sync()]).await;
     let rows = ["row 3 2026-11-24 10:00:03+00 execve", "row 4 2026-11-24 10:00:04+00 openat"];
     let [first, second] = rows;
-    assert_eq!(answer.iter().map(|line| line.replace(".000000", "")).collect::<Vec<_>>(), ["bound", first, second, "done SELECT 2", "ready"]);
+    assert_eq!(
+        answer.iter().map(|line| line.replace(".000000", "")).collect::<Vec<_>>(),
+        ["bound", first, second, "done SELECT 2", "ready"]
+    );
     // The same in binary: microseconds since 2000 for the time.
     let five = 5_i64.to_be_bytes();
     let answer = raw.ask(&[bind("s", &[b"acme", &five], (&[0, 1], &[1])), execute(1), sync()]).await;
     assert_eq!(answer[1], "row 0x0000000000000005 0x000304018b14b340 execve");
     assert_eq!(answer[2..], ["suspended", "ready"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_array_stands_for_any_of_its_values() {
+    let served = Served::start().await;
+    let mut raw = logged_in(&served).await;
+    let sql = "SELECT count(*) AS n FROM syscalls WHERE tenant = ANY($1) AND proc_pid < $2::bigint";
+    let answer = raw.ask(&[parse("s", sql, &[]), describe_statement("s"), sync()]).await;
+    assert_eq!(answer[1], "parameters [1009, 20]");
+    let answer = raw.ask(&[bind("s", &[b"{acme,nobody}", b"7"], (&[], &[])), execute(0), sync()]).await;
+    assert_eq!(answer[1], "row 7");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +101,9 @@ async fn a_portal_is_read_in_portions_inside_a_transaction() {
 async fn after_an_error_everything_up_to_sync_is_void() {
     let served = Served::start().await;
     let mut raw = logged_in(&served).await;
-    let answer = raw.ask(&[parse("", "SELECT nope FROM syscalls", &[]), bind("", &[], (&[], &[])), execute(0), sync()]).await;
+    let answer = raw
+        .ask(&[parse("", "SELECT nope FROM syscalls", &[]), bind("", &[], (&[], &[])), execute(0), sync()])
+        .await;
     assert!(answer[0].starts_with("error 42"), "{answer:?}");
     assert_eq!(answer[1..], ["ready"]);
     let answer = raw.ask(&[query("SELECT 1 AS a; SELECT nope; SELECT 2")]).await;
@@ -108,7 +124,8 @@ async fn a_failed_transaction_waits_for_its_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_belong_to_one_connection() {
     let served = Served::start().await;
-    let parameters = [("database", "bailiwick"), ("application_name", "it"), ("options", "-c statement_timeout=7s")];
+    let parameters =
+        [("database", "bailiwick"), ("application_name", "it"), ("options", "-c statement_timeout=7s")];
     let mut raw = Raw::log_in(served.addr, &parameters, &served.admin).await.unwrap();
     let answer = raw.ask(&[query("SHOW statement_timeout; SHOW application_name")]).await;
     assert_eq!((answer[1].as_str(), answer[4].as_str()), ("row 7s", "row it"));
@@ -116,7 +133,9 @@ async fn settings_belong_to_one_connection() {
     assert_eq!(answer, ["now application_name=other", "done SET", "ready"]);
     let answer = raw.ask(&[query("SET TIME ZONE 'Europe/Berlin'")]).await;
     assert!(answer[0].starts_with("notice 01000"), "{answer:?}");
-    for text in ["SET datafusion.execution.batch_size = 7", "SHOW datafusion.execution.batch_size", "SET ROLE admin"] {
+    for text in
+        ["SET datafusion.execution.batch_size = 7", "SHOW datafusion.execution.batch_size", "SET ROLE admin"]
+    {
         assert!(raw.ask(&[query(text)]).await[0].starts_with("error 42"), "{text}");
     }
     let mut other = logged_in(&served).await;
@@ -142,7 +161,10 @@ async fn a_query_ends_at_the_clients_own_limit() {
     let served = Served::start().await;
     let mut raw = logged_in(&served).await;
     let answer = raw.ask(&[query(&format!("SET statement_timeout = 50; {ENDLESS}"))]).await;
-    assert!(answer.contains(&"error 57014 canceling statement due to statement timeout of 50 ms".to_owned()), "{answer:?}");
+    assert!(
+        answer.contains(&"error 57014 canceling statement due to statement timeout of 50 ms".to_owned()),
+        "{answer:?}"
+    );
     let answer = raw.ask(&[query("SET statement_timeout = 0; SELECT 1")]).await;
     assert_eq!(answer[2], "row 1");
 }

@@ -21,7 +21,11 @@ pub(super) struct Raw {
 
 impl Raw {
     /// Logs in; the error's code and message if it is refused.
-    pub(super) async fn log_in(addr: SocketAddr, parameters: &[(&str, &str)], token: &str) -> Result<Self, String> {
+    pub(super) async fn log_in(
+        addr: SocketAddr,
+        parameters: &[(&str, &str)],
+        token: &str,
+    ) -> Result<Self, String> {
         let stream = TcpStream::connect(addr).await.unwrap();
         let mut raw = Self { stream, buffer: BytesMut::new(), key: (0, SecretKey::default()) };
         let mut startup = Startup::new();
