@@ -116,6 +116,11 @@ impl Backend {
         self.detect.rules_loaded()
     }
 
+    /// Waits until ingest ends by itself, e.g. because another one took its WAL over.
+    pub(crate) async fn ended(&self) {
+        self.ingest.ended().await;
+    }
+
     /// Ends readers first, so that their last rows reach an ingest that still
     /// takes them; then ingest, which commits what it holds.
     pub(crate) async fn stop(self) -> Result<(), Failure> {

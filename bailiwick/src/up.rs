@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
 
 use crate::alert_line;
 use crate::backend::{Backend, SharedRegistry, metrics_text};
@@ -41,7 +42,7 @@ pub(crate) async fn up(mut config: Config, args: cli::Up) -> Result<(), Failure>
     section("try", &tries(&config, &backend, &operator));
     println!("\nready in {} ms; alerts follow, Ctrl-C ends\n", began.elapsed().as_millis());
 
-    stop.cancelled().await;
+    told_or_ended(&stop, &backend).await;
     println!("\nstopping: delivering and committing what was captured");
     let node = node.stop().await;
     backend.stop().await?;
@@ -66,7 +67,7 @@ pub(crate) async fn serve(mut config: Config, args: cli::Serve) -> Result<(), Fa
     section("listens", &listens(&backend, None));
     section("detects", &[format!("{} rules and detections", backend.rules_loaded())]);
     section("try", &tries(&config, &backend, &operator));
-    stop.cancelled().await;
+    told_or_ended(&stop, &backend).await;
     println!("stopping: committing what was received");
     backend.stop().await
 }
@@ -85,6 +86,15 @@ pub(crate) async fn collect(mut config: Config, args: cli::Collect) -> Result<()
     stop.cancelled().await;
     println!("stopping: delivering what was captured");
     node.stop().await
+}
+
+/// Without ingest nothing else is worth running: whoever supervises this process
+/// should learn of it by its end.
+async fn told_or_ended(stop: &CancellationToken, backend: &Backend) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = backend.ended() => tracing::error!("ingest cannot go on, so everything ends"),
+    }
 }
 
 fn apply(config: &mut Config, args: cli::Up) {

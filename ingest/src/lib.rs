@@ -154,6 +154,11 @@ impl Ingest {
         self.door.endpoint()
     }
 
+    /// Waits until ingest was told to stop, or cannot go on; [`Ingest::join`] tells which.
+    pub async fn ended(&self) {
+        self.stop.cancelled().await;
+    }
+
     /// Waits for the stop, then for the last acks and a last flush, as long as
     /// the configuration allows.
     pub async fn join(self) -> Result<(), IngestError> {
