@@ -54,7 +54,8 @@ impl Served {
         let engine = Engine::new(&config, filled().await, recorder, &mut Registry::default()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (addr, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        tokio::spawn(super::super::serve(listener, None, engine, config.max_connections, stop.clone()));
+        let tls = crate::tls::acceptors(&config).unwrap().pgwire;
+        tokio::spawn(super::super::serve(listener, tls, engine, config.max_connections, stop.clone()));
         Self { addr, admin, tenant, stop, _folder: folder, _recorded: recorded }
     }
 }

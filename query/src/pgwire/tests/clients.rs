@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::bucket::{ROWS, Served};
 use super::psql::Psql;
+use crate::Config;
 
 /// The time range of a panel that covers every row.
 const FROM_TO: (&str, &str) = ("2026-11-24T09:00:00Z", "2026-11-24T11:00:00.123Z");
@@ -82,6 +83,27 @@ async fn psql_shows_rows_of_every_type() {
     assert!(output.unwrap().contains("{a,NULL}"));
     let output = psql.run("\\copy (SELECT 1) TO STDOUT").await.unwrap_err();
     assert!(output.contains("0A000"), "{output}");
+}
+
+/// libpq must find the encryption that it requires, and none where none is configured.
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_connects_encrypted_where_a_certificate_is_configured() {
+    let certificate =
+        |name: &str| Some(concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/tests/test.").to_owned() + name);
+    let config = Config {
+        tls_cert_file: certificate("crt").map(Into::into),
+        tls_key_file: certificate("key").map(Into::into),
+        ..Config::default()
+    };
+    let required = [("PGSSLMODE", "require")];
+    let served = Served::start_with(config).await;
+    let Some(psql) = Psql::of(served.addr, &served.admin) else { return };
+    let output = psql.run_with(&required, "\\conninfo").await.unwrap();
+    assert!(output.contains("SSL connection (protocol: TLSv1.3"), "{output}");
+    let served = Served::start().await;
+    let psql = Psql::of(served.addr, &served.admin).unwrap();
+    let error = psql.run_with(&required, "SELECT 1").await.unwrap_err();
+    assert!(error.contains("does not support SSL"), "{error}");
 }
 
 /// What Grafana sends about a data source, and what it must read in the answer.
