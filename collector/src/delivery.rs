@@ -19,9 +19,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// to do something first.
 const REFUSED_RETRY_AFTER: Duration = Duration::from_secs(15);
 
-/// The task that delivers.
+/// The task that delivers; none without an endpoint.
 pub(crate) struct Courier {
-    task: JoinHandle<()>,
+    task: Option<JoinHandle<()>>,
     delivery: Delivery,
 }
 
@@ -30,25 +30,29 @@ pub(crate) struct Courier {
 impl Courier {
     /// Begins to deliver what the spool holds.
     pub(crate) fn start(config: &Config, spool: &Spool) -> Result<Self, CollectorError> {
-        let endpoint = endpoint(config)?;
         let mut delivery = Delivery::new(spool.collector_id(), &config.node, &config.cluster);
+        if config.endpoint.is_empty() {
+            return Ok(Self { task: None, delivery });
+        }
+        let endpoint = endpoint(config)?;
         if let Some(file) = config.token_file.clone() {
             fs::metadata(&file).map_err(|source| unreadable("token_file", &file, source))?;
             delivery = delivery.with_bearer(move || fs::read_to_string(&file));
         }
         let task = tokio::spawn(run(spool.outbox_maker(), endpoint, delivery.clone()));
-        Ok(Self { task, delivery })
+        Ok(Self { task: Some(task), delivery })
     }
 
     /// Waits until everything in the closed spool was acknowledged, or too long.
     pub(crate) async fn finish(mut self, patience: Duration) {
-        match tokio::time::timeout(patience, &mut self.task).await {
+        let Some(task) = &mut self.task else { return };
+        match tokio::time::timeout(patience, &mut *task).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "delivery ended by a panic"),
             Err(_) => {
-                self.task.abort();
+                task.abort();
                 // Only when it has really ended does the spool's folder become free.
-                let _ = (&mut self.task).await;
+                let _ = task.await;
                 let connected = self.delivery.is_connected();
                 tracing::warn!(connected, "not everything was acknowledged, the rest stays in the spool");
             }
@@ -58,7 +62,9 @@ impl Courier {
 
 impl Drop for Courier {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -129,9 +135,7 @@ mod tests {
         for good in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"] {
             assert!(endpoint(&with(good)).is_ok(), "{good}");
         }
-        for bad in
-            ["http://10.0.0.1:1", "http://ingest:1", "https://ingest:1", "ftp://127.0.0.1", "", "no url"]
-        {
+        for bad in ["http://10.0.0.1:1", "http://ingest:1", "https://ingest:1", "ftp://127.0.0.1", "no url"] {
             assert!(endpoint(&with(bad)).is_err(), "{bad}");
         }
     }

@@ -197,6 +197,11 @@ impl Outlet {
         });
     }
 
+    /// Whether the spool is so empty that it need not choose between lanes.
+    pub(crate) fn has_room(&self) -> bool {
+        self.inner.spool.has_room()
+    }
+
     /// The node's name.
     pub(crate) fn node(&self) -> &str {
         &self.inner.node
@@ -221,7 +226,8 @@ impl Outlet {
 
     fn refuse(&self, table: Table, lane: Lane, rows: &RecordBatch, reason: &'static str, detail: &str) {
         for (class, count) in classes(table, rows) {
-            self.lost(lane.name(), class, reason, count, detail);
+            // Small batches of system calls hold rows of several lanes.
+            self.lost(lane_of(class).unwrap_or(lane.name()), class, reason, count, detail);
         }
     }
 
@@ -308,6 +314,16 @@ fn classes(table: Table, rows: &RecordBatch) -> Vec<(&'static str, u64)> {
         *counts.entry(class_of(evt_type)).or_default() += 1;
     }
     counts.into_iter().collect()
+}
+
+/// The lane of a class of system calls.
+fn lane_of(class: &str) -> Option<&'static str> {
+    match class {
+        "exec" | "fork" | "exit" => Some(Lane::Process.name()),
+        "connect" => Some(Lane::Network.name()),
+        "open" => Some(Lane::File.name()),
+        _ => None,
+    }
 }
 
 /// The class of an event type, as the kernel's counters name it.

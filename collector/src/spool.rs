@@ -245,6 +245,12 @@ impl SpoolSender {
         }
     }
 
+    /// Whether less than half of the spool is in use.
+    pub(crate) fn has_room(&self) -> bool {
+        let (used, stuck) = self.shared.locked(|state| (state.used_bytes(), state.stuck));
+        !stuck && used + self.shared.queued_bytes.load(Ordering::Relaxed) < self.shared.limit_bytes / 2
+    }
+
     async fn hand(
         &self,
         table: Table,

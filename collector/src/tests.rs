@@ -100,7 +100,7 @@ async fn started(config: Config) -> Result<(Collector, CancellationToken), Colle
 async fn every_source_says_what_it_does() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = nothing(dir.path());
-    config.drain_timeout_ms = 0;
+    config.endpoint = String::new();
     let (collector, stop) = started(config).await.unwrap();
     let sources = collector.sources();
     let names: Vec<_> = sources.iter().map(|source| source.name).collect();
@@ -137,6 +137,45 @@ async fn losses_are_delivered_after_a_restart() {
     stop.cancel();
     collector.join().await.unwrap();
     assert_eq!(receiver.lost(), 47);
+}
+
+/// Goal: what a full spool does not take is counted, row by row and by class.
+/// Method: more than fits while ingest is away, then ingest comes back.
+#[tokio::test]
+async fn rows_and_losses_of_a_full_spool_are_all_there_were() {
+    const BATCHES: i64 = 60;
+    const ROWS: i64 = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = nothing(dir.path());
+    config.endpoint = "http://127.0.0.1:9".into();
+    config.drain_timeout_ms = 0;
+    config.spool_bytes = 1 << 20;
+    let (collector, stop) = started(config.clone()).await.unwrap();
+    let mut columns = columns::Columns::new(Table::Syscalls);
+    for batch in 0..BATCHES {
+        for row in 0..ROWS {
+            columns.text("evt_type", Some(if row % 3 == 0 { "creat" } else { "openat" }));
+            columns.text("fd_name", Some(format!("/some/where/{batch}/{row}")));
+            columns.end_row();
+        }
+        collector.outlet.send(Table::Syscalls, outlet::Lane::File, columns.finish().unwrap()).await;
+    }
+    stop.cancel();
+    collector.join().await.unwrap();
+
+    let receiver = Receiver::default();
+    config.endpoint = receiver.listen().await;
+    config.drain_timeout_ms = 60_000;
+    let (collector, stop) = started(config).await.unwrap();
+    stop.cancel();
+    collector.join().await.unwrap();
+    let taken: usize = {
+        let taken = receiver.taken.lock().unwrap();
+        taken.iter().filter(|(table, _)| *table == Table::Syscalls).map(|(_, rows)| rows.num_rows()).sum()
+    };
+    let (taken, lost) = (i64::try_from(taken).unwrap(), receiver.lost());
+    assert!(taken > 0 && lost > 0, "{taken} rows and {lost} lost");
+    assert_eq!(taken + lost, BATCHES * ROWS);
 }
 
 /// Goal: a batch larger than a receiver takes arrives in parts, every row once.

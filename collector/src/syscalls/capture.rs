@@ -17,6 +17,8 @@ use crate::pods::{Pod, Pods};
 use crate::users::Users;
 
 const AT_FDCWD: i32 = -100;
+/// Rows of an interval that share a batch.
+const FEW_ROWS: usize = 256;
 
 /// Everything that events are named with, and the rows that wait.
 pub(super) struct Capture {
@@ -32,6 +34,11 @@ pub(super) struct Capture {
     pods: Pods,
     seq: u64,
     malformed: u64,
+    /// The first rows of an interval, whatever their lane.
+    few: Rows,
+    /// How many of them; none while the spool may have to choose.
+    few_most: usize,
+    /// The others, by lane, so that a full spool can choose.
     process_rows: Rows,
     network_rows: Rows,
     file_rows: Rows,
@@ -87,6 +94,8 @@ impl Capture {
             pods,
             seq: 0,
             malformed: 0,
+            few: Rows::new(Lane::File),
+            few_most: FEW_ROWS,
             process_rows: Rows::new(Lane::Process),
             network_rows: Rows::new(Lane::Network),
             file_rows: Rows::new(Lane::File),
@@ -105,9 +114,14 @@ impl Capture {
         self.cgroups.mount().is_some()
     }
 
-    /// The rows that wait, by lane.
-    pub(super) fn lanes(&mut self) -> [&mut Rows; 3] {
-        [&mut self.process_rows, &mut self.network_rows, &mut self.file_rows]
+    /// The rows that wait, the first of them first.
+    pub(super) fn waiting(&mut self) -> [&mut Rows; 4] {
+        [&mut self.few, &mut self.process_rows, &mut self.network_rows, &mut self.file_rows]
+    }
+
+    /// Whether rows of different lanes may share a batch.
+    pub(super) fn share_batches(&mut self, yes: bool) {
+        self.few_most = if yes { FEW_ROWS } else { 0 };
     }
 
     /// Records that could not be read since the last time.
@@ -307,6 +321,7 @@ impl Capture {
             }
         };
         let common = Common {
+            lane,
             node: &self.node,
             cluster: &self.cluster,
             header,
@@ -320,10 +335,13 @@ impl Capture {
             users: &self.users,
         };
         let rows = match lane {
+            // A batch has its price whatever it holds: few rows share one.
+            _ if self.few.columns.rows() < self.few_most => &mut self.few,
             Lane::Network => &mut self.network_rows,
             Lane::File => &mut self.file_rows,
             _ => &mut self.process_rows,
         };
+        rows.lane = rows.lane.min(lane);
         write(rows, &common);
     }
 }

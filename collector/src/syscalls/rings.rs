@@ -140,6 +140,7 @@ impl Watched {
             }
         }
         self.drain.flush_if_due().await;
+        self.drain.capture.share_batches(self.drain.outlet.has_room());
         self.drain.tidy();
     }
 }
@@ -194,7 +195,7 @@ impl Turning {
     /// Closes batches that have enough rows.
     async fn close_full(&mut self) {
         let most = self.batch_rows;
-        for rows in self.capture.lanes() {
+        for rows in self.capture.waiting() {
             if rows.columns.rows() >= most {
                 close(rows, &self.batches, &self.outlet).await;
             }
@@ -202,7 +203,7 @@ impl Turning {
     }
 
     async fn flush_if_due(&mut self) {
-        let waiting = self.capture.lanes().iter().any(|rows| !rows.columns.is_empty());
+        let waiting = self.capture.waiting().iter().any(|rows| !rows.columns.is_empty());
         match self.oldest_row {
             Some(since) if since.elapsed() >= self.batch_after => self.flush().await,
             None if waiting => self.oldest_row = Some(Instant::now()),
@@ -213,7 +214,7 @@ impl Turning {
     /// Closes every batch that has a row.
     async fn flush(&mut self) {
         self.oldest_row = None;
-        for rows in self.capture.lanes() {
+        for rows in self.capture.waiting() {
             close(rows, &self.batches, &self.outlet).await;
         }
     }
@@ -248,15 +249,16 @@ fn watch(ring: RingBuf<MapData>) -> std::io::Result<AsyncFd<RingBuf<MapData>>> {
     unsafe { Ok(AsyncFd::register_with_interest(ring, Interest::READABLE)?) }
 }
 
-/// Hands the rows of a lane on as one batch.
+/// Hands rows on as one batch.
 async fn close(rows: &mut Rows, batches: &mpsc::Sender<Batch>, outlet: &Outlet) {
     let count = rows.columns.rows() as u64;
     if count == 0 {
         return;
     }
+    let lane = std::mem::replace(&mut rows.lane, Lane::File);
     match rows.columns.finish() {
         // The receiver only goes away with the process.
-        Ok(batch) => drop(batches.send((rows.lane, batch)).await),
-        Err(error) => outlet.lost(rows.lane.name(), "other", "not_encodable", count, &error.to_string()),
+        Ok(batch) => drop(batches.send((lane, batch)).await),
+        Err(error) => outlet.lost(lane.name(), "other", "not_encodable", count, &error.to_string()),
     }
 }

@@ -41,8 +41,9 @@ places! {
     k8s_ns_name k8s_pod_name k8s_pod_uid k8s_pod_labels cgroup_id cgroup_path mnt_ns pid_ns
 }
 
-/// The rows of one lane that wait for their batch.
+/// Rows that wait for their batch.
 pub(super) struct Rows {
+    /// The most important lane of any row in it.
     pub(super) lane: Lane,
     pub(super) columns: Columns,
     at: Places,
@@ -50,6 +51,7 @@ pub(super) struct Rows {
 
 /// What every event has.
 pub(super) struct Common<'a> {
+    pub(super) lane: Lane,
     pub(super) node: &'a str,
     pub(super) cluster: &'a str,
     pub(super) header: &'a Header,
@@ -208,7 +210,7 @@ impl Rows {
         columns.text(at.cluster, Some(common.cluster));
         columns.text(at.observed, Some("live"));
         columns.int(at.seq, i64::try_from(common.seq).ok());
-        columns.text(at.lane, Some(self.lane.name()));
+        columns.text(at.lane, Some(common.lane.name()));
         columns.int(at.repeats, Some(0));
         columns.text(at.evt_type, Some(evt_type));
         columns.text(at.evt_res, ret.map(flags::result));

@@ -332,6 +332,26 @@ async fn opens_by_every_call_and_those_that_fail() {
     has(nowhere, &[("fd_name", Value::Null), ("evt_type", "openat".into())]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_is_kept_only_when_asked_for() {
+    if cannot_load() {
+        return;
+    }
+    for asked in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().canonicalize().unwrap();
+        let ran = folder.clone();
+        let change = move |config: &mut Config| config.syscalls.environment = asked;
+        let (rows, _) = capture(change, move || child::run("opens", &ran)).await;
+        let cwd = format!("{}/", folder.display());
+        let exec = the(&rows, &[("evt_type", "execve".into()), ("proc_cwd", cwd.into())]);
+        let variables = exec.get("proc_env").and_then(Value::as_array);
+        let found =
+            variables.is_some_and(|variables| variables.contains(&"BAILIWICK_TEST_CALLS=opens".into()));
+        assert_eq!((variables.is_some(), found), (asked, asked));
+    }
+}
+
 /// Goal: without privilege the reason is told, and is an error only where capture
 /// was demanded. Method: a child that gives its privileges up.
 #[test]
