@@ -256,7 +256,10 @@ fn told(root: &DataFusionError) -> Option<(Code, String)> {
 }
 
 fn too_much() -> (Code, String) {
-    (Code::TooLarge, "the query needs more memory or disk than is left for it; select or group less".to_owned())
+    (
+        Code::TooLarge,
+        "the query needs more memory or disk than is left for it; select or group less".to_owned(),
+    )
 }
 
 /// Whether spilling stopped at its limit, which the engine tells in words alone.

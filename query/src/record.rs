@@ -188,26 +188,26 @@ impl Entry {
     /// It was not let in; the error comes back to be returned.
     pub(crate) fn refused(mut self, error: QueryError) -> QueryError {
         let error = error.of_query(self.query_id());
-        self.finish(End { outcome: "refused", error: Some(&error), rows: 0, bytes: 0 });
+        self.finish(&End { outcome: "refused", error: Some(&error), rows: 0, bytes: 0 });
         error
     }
 
     /// It did not get as far as its first row; the error comes back to be returned.
     pub(crate) fn failed(mut self, error: QueryError) -> QueryError {
         let error = error.of_query(self.query_id());
-        self.finish(End { outcome: outcome(&error), error: Some(&error), rows: 0, bytes: 0 });
+        self.finish(&End { outcome: outcome(&error), error: Some(&error), rows: 0, bytes: 0 });
         error
     }
 
     /// It ended after `rows` rows.
     pub(crate) fn ended(mut self, how: Result<(), &QueryError>, rows: u64, bytes: u64) {
         let outcome = how.map_or_else(outcome, |()| "ok");
-        self.finish(End { outcome, error: how.err(), rows, bytes });
+        self.finish(&End { outcome, error: how.err(), rows, bytes });
     }
 
     /// Nobody wanted its further rows.
     pub(crate) fn cancelled(mut self, rows: u64, bytes: u64) {
-        self.finish(End { outcome: "cancelled", error: None, rows, bytes });
+        self.finish(&End { outcome: "cancelled", error: None, rows, bytes });
     }
 
     /// It was only looked at.
@@ -215,19 +215,19 @@ impl Entry {
         self.row = None;
     }
 
-    fn finish(&mut self, end: End<'_>) {
+    fn finish(&mut self, end: &End<'_>) {
         let Some(row) = self.row.take() else { return };
         if let Some(error) = end.error {
             error.log(&row.query_id, &row.principal);
         }
         let duration_us = i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX);
-        self.recorder.send(&row, &end, duration_us);
+        self.recorder.send(&row, end, duration_us);
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.finish(End { outcome: "cancelled", error: None, rows: 0, bytes: 0 });
+        self.finish(&End { outcome: "cancelled", error: None, rows: 0, bytes: 0 });
     }
 }
 

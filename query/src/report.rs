@@ -55,17 +55,18 @@ pub(crate) async fn chargeback(
     if from >= to {
         return Err(QueryError::new(Code::BadRequest, "field from: it must lie before field to"));
     }
-    let spans = prices.spans(from.timestamp_micros(), to.timestamp_micros()).map_err(refused)?;
+    let spans =
+        prices.spans(from.timestamp_micros(), to.timestamp_micros()).map_err(|error| refused(&error))?;
     let sql = statement(&spans, from, to);
     let mut running = engine.run(principal, Endpoint::Report, &sql).await?;
     let mut usage = Vec::new();
     while let Some(batch) = running.next().await {
         read(&batch?, &spans, &mut usage)?;
     }
-    charge(prices, from, to, usage).map_err(refused)
+    charge(prices, from, to, usage).map_err(|error| refused(&error))
 }
 
-fn refused(error: PriceError) -> QueryError {
+fn refused(error: &PriceError) -> QueryError {
     QueryError::new(Code::BadRequest, format!("field prices: {error}"))
 }
 
@@ -143,7 +144,7 @@ fn read(batch: &RecordBatch, spans: &[Span<'_>], usage: &mut Vec<Usage>) -> Resu
             covered_us: amount(4),
             interval_us: amount(5),
         };
-        let tenant = tenants.is_valid(row).then(|| tenants.value(row)).unwrap_or_default().to_owned();
+        let tenant = if tenants.is_valid(row) { tenants.value(row).to_owned() } else { String::new() };
         usage.push(Usage { tenant, start_us, end_us, used });
     }
     Ok(())
