@@ -6,7 +6,7 @@
 use std::ffi::{CString, OsString};
 use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
@@ -372,7 +372,7 @@ async fn connections_of_every_family() {
     let folder = dir.path().canonicalize().unwrap();
     let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).ok();
-    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let (_reserved, closed) = reserved_port();
     let _unix = UnixListener::bind(folder.join("door")).unwrap();
     let (open4, open6) =
         (v4.local_addr().unwrap(), v6.as_ref().map(|listener| listener.local_addr().unwrap()));
@@ -425,6 +425,15 @@ async fn connections_of_every_family() {
     has(wall, &[("evt_res", "ENOENT".into())]);
     let abstracted = the(&rows, &[("evt_type", "connect".into()), ("fd_name", format!("@{at}").into())]);
     has(abstracted, &[("evt_res", "ECONNREFUSED".into())]);
+}
+
+/// An address that is taken and that nobody listens at.
+fn reserved_port() -> (OwnedFd, SocketAddr) {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).unwrap();
+    bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+    let port = getsockname::<SockaddrIn>(socket.as_raw_fd()).unwrap().port();
+    (socket, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
 /// A cgroup v2 folder, removed when dropped.
