@@ -86,9 +86,9 @@ impl Backend {
             on_alert,
             stop: stop_readers.clone(),
         };
-        let detect = Detect::start_with(config.detect.clone(), parts, metrics).await.map_err(|error| {
-            Failure::room("detect", error.action(), &error)
-        })?;
+        let detect = Detect::start_with(config.detect.clone(), parts, metrics)
+            .await
+            .map_err(|error| Failure::room("detect", error.action(), &error))?;
         let query = Query::start(config.query.clone(), engine, metrics_text, stop_readers.clone())
             .await
             .map_err(|error| Failure::room("query", error.action(), &error))?;
@@ -144,7 +144,8 @@ impl Backend {
 /// A queue of our own rows and the task that delivers them.
 fn outbox(config: &Config, room: &str, endpoint: Endpoint) -> Result<(MemorySender, Outbox), Failure> {
     let name = format!("{room}-{}", config.node);
-    let collector_id: CollectorId = name.parse().map_err(|error| Failure::config(format!("node: {error}")))?;
+    let collector_id: CollectorId =
+        name.parse().map_err(|error| Failure::config(format!("node: {error}")))?;
     // New numbers for every start: what was not acknowledged is made again.
     let (sender, receiver) = MemoryOutbox::new(rand::random(), OUTBOX_BYTES);
     let delivery = Delivery::new(collector_id, &config.node, &config.cluster);

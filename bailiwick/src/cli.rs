@@ -35,7 +35,13 @@ pub(crate) struct Global {
     pub(crate) data_dir: Option<PathBuf>,
     /// What to log, e.g. `info`, `warn,bailiwick_ingest=debug`. The Delta library repeats errors that
     /// Bailiwick handles, so it is off
-    #[arg(long, global = true, env = "BAILIWICK_LOG", value_name = "FILTER", default_value = "warn,delta_kernel=off")]
+    #[arg(
+        long,
+        global = true,
+        env = "BAILIWICK_LOG",
+        value_name = "FILTER",
+        default_value = "warn,delta_kernel=off"
+    )]
     pub(crate) log: String,
 }
 

@@ -74,7 +74,8 @@ impl Api {
     /// Runs a statement.
     pub(crate) async fn sql(&self, statement: &str) -> Result<Answer, Failure> {
         let text = self.sql_text(statement, "json").await?;
-        serde_json::from_str(&text).map_err(|error| Failure::failed(format!("{} answered no table: {error}", self.url)))
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::failed(format!("{} answered no table: {error}", self.url)))
     }
 
     /// Runs a statement and returns the body as the server wrote it.
@@ -93,11 +94,15 @@ impl Api {
     async fn text(&self, request: RequestBuilder) -> Result<String, Failure> {
         let response = request.bearer_auth(&self.token).send().await.map_err(|error| {
             let reason = chain(&error.without_url());
-            Failure::unavailable(format!("{} does not answer ({reason}); is `bailiwick up` running?", self.url))
+            Failure::unavailable(format!(
+                "{} does not answer ({reason}); is `bailiwick up` running?",
+                self.url
+            ))
         })?;
         let status = response.status();
         if status.is_success() {
-            let broken = |error: reqwest::Error| Failure::failed(format!("the answer broke off: {}", chain(&error)));
+            let broken =
+                |error: reqwest::Error| Failure::failed(format!("the answer broke off: {}", chain(&error)));
             return response.text().await.map_err(broken);
         }
         Err(refused(status, response).await)
@@ -111,7 +116,9 @@ async fn refused(status: StatusCode, response: Response) -> Failure {
             let query = query_id.map(|id| format!(" (query {id})")).unwrap_or_default();
             Failure::failed(format!("{message} [{code}]{query}"))
         }
-        Err(_) => Failure::failed(format!("the server answered {status}: {}", crate::table::printable(&body))),
+        Err(_) => {
+            Failure::failed(format!("the server answered {status}: {}", crate::table::printable(&body)))
+        }
     }
 }
 

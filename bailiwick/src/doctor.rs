@@ -10,9 +10,12 @@ use crate::node::{Node, source_lines};
 /// Starts the collector for a moment, in a folder of its own, and prints what
 /// each source said. Nothing is shipped.
 pub(crate) async fn run(mut config: Config) -> Result<(), Failure> {
-    let scratch = tempfile::tempdir().map_err(|error| Failure::failed(format!("temporary folder: {error}")))?;
+    let scratch =
+        tempfile::tempdir().map_err(|error| Failure::failed(format!("temporary folder: {error}")))?;
     config.collector.spool_dir = scratch.path().join("spool");
     config.collector.drain_timeout_ms = 0;
+    // Without an endpoint nothing is delivered, so a collector that runs here is not disturbed.
+    config.collector.endpoint.clear();
     config.collector.webhook.listen = "127.0.0.1:0".to_owned();
     let node = Node::start(&config, &mut Registry::default()).await?;
     let sources = node.sources();

@@ -37,9 +37,11 @@ use crate::span;
 pub(crate) async fn run(mut config: Config, args: cli::Record) -> Result<(), Failure> {
     let length = span::parse(&args.r#for)?;
     let stop = stop_on_signal()?;
-    let scratch = tempfile::tempdir().map_err(|error| Failure::failed(format!("temporary folder: {error}")))?;
+    let scratch =
+        tempfile::tempdir().map_err(|error| Failure::failed(format!("temporary folder: {error}")))?;
     let recording = Recording::create(&args.out, args.cgroup)?;
-    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| Failure::failed(error.to_string()))?;
+    let listener =
+        TcpListener::bind("127.0.0.1:0").await.map_err(|error| Failure::failed(error.to_string()))?;
     let addr = listener.local_addr().map_err(|error| Failure::failed(error.to_string()))?;
     let service = ShipServer::new(recording.clone()).max_decoding_message_size(wire::MAX_BATCH_BYTES + 4096);
     let server = tonic::transport::Server::builder()
@@ -122,7 +124,8 @@ impl Recording {
         let Some(paths) = rows.column_by_name("cgroup_path") else { return Ok(rows.slice(0, 0)) };
         let paths = cast(paths, &DataType::Utf8)?;
         let Some(paths) = paths.as_any().downcast_ref::<StringArray>() else { return Ok(rows.slice(0, 0)) };
-        let keep: BooleanArray = paths.iter().map(|path| path.map(|path| path.contains(cgroup.as_str()))).collect();
+        let keep: BooleanArray =
+            paths.iter().map(|path| path.map(|path| path.contains(cgroup.as_str()))).collect();
         filter_record_batch(&rows, &keep)
     }
 }
@@ -131,7 +134,10 @@ impl Recording {
 impl Ship for Recording {
     type ShipStream = Pin<Box<dyn Stream<Item = Result<ShipReply, Status>> + Send>>;
 
-    async fn ship(&self, requests: Request<Streaming<ShipRequest>>) -> Result<Response<Self::ShipStream>, Status> {
+    async fn ship(
+        &self,
+        requests: Request<Streaming<ShipRequest>>,
+    ) -> Result<Response<Self::ShipStream>, Status> {
         let recording = self.clone();
         let replies = requests.into_inner().map(move |request| {
             let body = match request?.body {

@@ -63,12 +63,15 @@ async fn ask(
         request["prices"] = text.into();
     }
     let answer = api.chargeback(&request).await?;
-    serde_json::from_str(&answer).map_err(|error| Failure::failed(format!("the server answered no report: {error}")))
+    serde_json::from_str(&answer)
+        .map_err(|error| Failure::failed(format!("the server answered no report: {error}")))
 }
 
 fn moment(flag: &str, text: &str) -> Result<DateTime<Utc>, Failure> {
     let time = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc());
-    time.map_err(|error| Failure::config(format!("{flag} {text:?}: {error}; write e.g. 2026-11-01T00:00:00Z")))
+    time.map_err(|error| {
+        Failure::config(format!("{flag} {text:?}: {error}; write e.g. 2026-11-01T00:00:00Z"))
+    })
 }
 
 /// The columns of the report, as every format names them.

@@ -25,7 +25,8 @@ pub(crate) fn check(files: &[PathBuf], json: bool) -> Result<(), Failure> {
 
 /// A rule file's text under the name that diagnostics will show.
 pub(crate) fn read(file: &Path) -> Result<RuleText, Failure> {
-    let text = fs::read_to_string(file).map_err(|error| Failure::config(format!("{}: {error}", file.display())))?;
+    let text =
+        fs::read_to_string(file).map_err(|error| Failure::config(format!("{}: {error}", file.display())))?;
     Ok(RuleText { name: file.display().to_string(), text })
 }
 

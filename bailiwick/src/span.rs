@@ -11,7 +11,9 @@ const UNITS: [(char, u64); 5] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400
 /// Reads one number and one unit.
 pub(crate) fn parse(text: &str) -> Result<Duration, Failure> {
     let unreadable = || {
-        Failure::config(format!("{text:?} is not a length of time; write a number and s, m, h, d or w, e.g. 30m"))
+        Failure::config(format!(
+            "{text:?} is not a length of time; write a number and s, m, h, d or w, e.g. 30m"
+        ))
     };
     let unit = text.chars().last().ok_or_else(unreadable)?;
     let (_, seconds) = UNITS.into_iter().find(|(name, _)| *name == unit).ok_or_else(unreadable)?;

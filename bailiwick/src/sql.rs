@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use crate::cli::{self, Format};
-use crate::client::{Api, Answer};
+use crate::client::{Answer, Api};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::table;

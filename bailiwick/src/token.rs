@@ -67,7 +67,10 @@ fn create(file: &Path, args: cli::TokenCreate) -> Result<(), Failure> {
     let made = tokens::create(file, &args.name, role, tenants, expires, now);
     let secret = made.map_err(|error| unusable(&error))?;
     println!("{secret}");
-    eprintln!("shown once and stored only as a hash, in {}; the server takes it up within a second", file.display());
+    eprintln!(
+        "shown once and stored only as a hash, in {}; the server takes it up within a second",
+        file.display()
+    );
     Ok(())
 }
 

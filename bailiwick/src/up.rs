@@ -24,7 +24,8 @@ pub(crate) async fn up(mut config: Config, args: cli::Up) -> Result<(), Failure>
     let registry: SharedRegistry = Arc::new(OnceLock::new());
 
     let operator = token::ensure_operator(&mut config)?;
-    let backend = Backend::start(&config, &mut metrics, metrics_text(&registry), alert_line::printer()).await?;
+    let backend =
+        Backend::start(&config, &mut metrics, metrics_text(&registry), alert_line::printer()).await?;
     config.collector.endpoint = format!("http://{}", backend.ingest_addr());
     let node = match Node::start(&config, &mut metrics).await {
         Ok(node) => node,
@@ -60,7 +61,8 @@ pub(crate) async fn serve(mut config: Config, args: cli::Serve) -> Result<(), Fa
     let mut metrics = Registry::default();
     let registry: SharedRegistry = Arc::new(OnceLock::new());
     let operator = token::ensure_operator(&mut config)?;
-    let backend = Backend::start(&config, &mut metrics, metrics_text(&registry), alert_line::printer()).await?;
+    let backend =
+        Backend::start(&config, &mut metrics, metrics_text(&registry), alert_line::printer()).await?;
     publish(&registry, metrics);
 
     println!("{}", banner(&config, "serve"));

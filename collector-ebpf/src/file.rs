@@ -48,7 +48,14 @@ static LONG_OPEN_SCRATCH: PerCpuArray<LongOpen> = PerCpuArray::with_max_entries(
 /// `open(path, flags, mode)`.
 #[tracepoint]
 fn enter_open(ctx: TracePointContext) -> u32 {
-    let asked = Asked { call: call::OPEN, dirfd: AT_FDCWD, path: arg(&ctx, 0), flags: arg(&ctx, 1), mode: arg(&ctx, 2), resolve: 0 };
+    let asked = Asked {
+        call: call::OPEN,
+        dirfd: AT_FDCWD,
+        path: arg(&ctx, 0),
+        flags: arg(&ctx, 1),
+        mode: arg(&ctx, 2),
+        resolve: 0,
+    };
     enter(&asked)
 }
 
@@ -56,7 +63,14 @@ fn enter_open(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 fn enter_openat(ctx: TracePointContext) -> u32 {
     let dirfd = arg(&ctx, 0) as i32;
-    let asked = Asked { call: call::OPENAT, dirfd, path: arg(&ctx, 1), flags: arg(&ctx, 2), mode: arg(&ctx, 3), resolve: 0 };
+    let asked = Asked {
+        call: call::OPENAT,
+        dirfd,
+        path: arg(&ctx, 1),
+        flags: arg(&ctx, 2),
+        mode: arg(&ctx, 3),
+        resolve: 0,
+    };
     enter(&asked)
 }
 
@@ -66,14 +80,28 @@ fn enter_openat2(ctx: TracePointContext) -> u32 {
     let dirfd = arg(&ctx, 0) as i32;
     // Safety: a copy from the caller's memory; what cannot be read is zero.
     let how = unsafe { bpf_probe_read_user(arg(&ctx, 2) as *const [u64; 3]).unwrap_or_default() };
-    let asked = Asked { call: call::OPENAT2, dirfd, path: arg(&ctx, 1), flags: how[0], mode: how[1], resolve: how[2] };
+    let asked = Asked {
+        call: call::OPENAT2,
+        dirfd,
+        path: arg(&ctx, 1),
+        flags: how[0],
+        mode: how[1],
+        resolve: how[2],
+    };
     enter(&asked)
 }
 
 /// `creat(path, mode)`.
 #[tracepoint]
 fn enter_creat(ctx: TracePointContext) -> u32 {
-    let asked = Asked { call: call::CREAT, dirfd: AT_FDCWD, path: arg(&ctx, 0), flags: CREAT_FLAGS, mode: arg(&ctx, 1), resolve: 0 };
+    let asked = Asked {
+        call: call::CREAT,
+        dirfd: AT_FDCWD,
+        path: arg(&ctx, 0),
+        flags: CREAT_FLAGS,
+        mode: arg(&ctx, 1),
+        resolve: 0,
+    };
     enter(&asked)
 }
 
@@ -144,7 +172,11 @@ fn enter(asked: &Asked) -> u32 {
 unsafe fn finish(open: *mut OpenCall, ret: i64) {
     unsafe {
         (*open).body.ret = ret;
-        let created = if ret >= 0 && (*open).body.flags & O_CREAT != 0 && was_created(ret as u32) { flag::CREATED } else { 0 };
+        let created = if ret >= 0 && (*open).body.flags & O_CREAT != 0 && was_created(ret as u32) {
+            flag::CREATED
+        } else {
+            0
+        };
         let length = (*open).body.path_len;
         if length == 0 || length >= EARLY_PATH_MAX as u32 {
             return finish_long(open, created);

@@ -106,7 +106,8 @@ unsafe fn tuple(body: *mut Connect) -> bool {
         (*body).local_port = probe(sock, &task::SOCK_LOCAL_PORT);
         (*body).remote_port = u16::from_be(probe(sock, &task::SOCK_REMOTE_PORT));
         if (*body).family == AF_INET {
-            let ends: ([u8; 4], [u8; 4]) = (probe(sock, &task::SOCK_LOCAL4), probe(sock, &task::SOCK_REMOTE4));
+            let ends: ([u8; 4], [u8; 4]) =
+                (probe(sock, &task::SOCK_LOCAL4), probe(sock, &task::SOCK_REMOTE4));
             *(&raw mut (*body).local as *mut [u8; 4]) = ends.0;
             *(&raw mut (*body).remote as *mut [u8; 4]) = ends.1;
         } else {

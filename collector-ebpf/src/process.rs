@@ -65,7 +65,8 @@ unsafe fn exec(record: *mut ExecRecord, bprm: *const u8) {
         let task = current();
         let text = &raw mut (*record).text as *mut u8;
         let (flags, args) = copy_args(record, task, text);
-        let filename = copy_string(text, args as usize & (2 * ARGS_MAX - 1), probe(bprm, &task::BPRM_FILENAME));
+        let filename =
+            copy_string(text, args as usize & (2 * ARGS_MAX - 1), probe(bprm, &task::BPRM_FILENAME));
         let middle = args + filename;
         let interp = copy_string(text, middle as usize & (2 * ARGS_MAX - 1), probe(bprm, &task::BPRM_INTERP));
         (*record).body.args_copied = args;
@@ -106,7 +107,11 @@ unsafe fn copy_string(text: *mut u8, offset: usize, from: u64) -> u32 {
         return 0;
     }
     unsafe {
-        let copied = bpf_probe_read_kernel_str(text.add(offset) as *mut c_void, PATH_MAX as u32, from as *const c_void);
+        let copied = bpf_probe_read_kernel_str(
+            text.add(offset) as *mut c_void,
+            PATH_MAX as u32,
+            from as *const c_void,
+        );
         if copied < 0 || copied > PATH_MAX as i64 { 0 } else { copied as u32 }
     }
 }
@@ -117,7 +122,8 @@ unsafe fn session(body: *mut Exec, task: *const u8) {
     /// Place of the session among `signal->pids`.
     const SESSION: usize = 3;
     unsafe {
-        (*body).vpid = if has(&task::TASK_THREAD_PID) { task::virtual_pid(at(task, &task::TASK_THREAD_PID)) } else { 0 };
+        (*body).vpid =
+            if has(&task::TASK_THREAD_PID) { task::virtual_pid(at(task, &task::TASK_THREAD_PID)) } else { 0 };
         let signal: *const u8 = at(task, &task::TASK_SIGNAL);
         (*body).sid = 0;
         if has(&task::SIGNAL_PIDS) && has(&task::PID_NUMBERS) {
@@ -158,7 +164,8 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
         record.body.child_pid = pid;
         record.body.child_start_boot_ns = probe(child, &task::TASK_START_BOOTTIME);
         if has(&task::TASK_THREAD_PID) {
-            record.body.child_vpid = task::virtual_pid(probe::<u64>(child, &task::TASK_THREAD_PID) as *const u8);
+            record.body.child_vpid =
+                task::virtual_pid(probe::<u64>(child, &task::TASK_THREAD_PID) as *const u8);
         }
         let size = size_of::<Record<Fork>>() as u32;
         task::fill(&raw mut record.header, kind::FORK, 0, size);

@@ -7,11 +7,11 @@
 #![allow(unsafe_code)]
 
 use aya_ebpf::Global;
+use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task_btf,
     bpf_ktime_get_boot_ns,
 };
-use aya_ebpf::helpers::bpf_probe_read_kernel;
 use bailiwick_collector_ebpf::{ABSENT, Header};
 use core::ffi::c_void;
 

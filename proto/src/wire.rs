@@ -178,8 +178,11 @@ mod hostile {
         Ok(())
     }
 
-    /// The next message's header and what follows it; `None` at the end mark.
-    fn next_message(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, WireError> {
+    /// A message's header, and what follows it.
+    type Message<'a> = (&'a [u8], &'a [u8]);
+
+    /// The next message; `None` at the end mark.
+    fn next_message(bytes: &[u8]) -> Result<Option<Message<'_>>, WireError> {
         let bytes = bytes.strip_prefix(&CONTINUATION).unwrap_or(bytes);
         let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_le_bytes(*length) as usize;

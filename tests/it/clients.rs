@@ -106,7 +106,8 @@ fn deltalake_and_duckdb_read_what_was_committed() {
     let output = Command::new(python).arg(script).arg(dir.path().join("data/bucket")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let count = |reader: &str| report[reader]["queries"]["_cluster"].as_i64().unwrap_or_else(|| panic!("{report}"));
+    let count =
+        |reader: &str| report[reader]["queries"]["_cluster"].as_i64().unwrap_or_else(|| panic!("{report}"));
     assert!(count("deltalake") >= 20, "{report}");
     assert_eq!(count("deltalake"), count("duckdb"));
 }

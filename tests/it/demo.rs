@@ -58,7 +58,11 @@ fn exit_codes_say_what_kind_of_failure_it_was() {
 fn a_wrong_rule_file_is_shown_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("rules.yaml");
-    std::fs::write(&file, "- rule: a\n  desc: d\n  condition: evt.type = open and\n  output: o\n  priority: INFO\n").unwrap();
+    std::fs::write(
+        &file,
+        "- rule: a\n  desc: d\n  condition: evt.type = open and\n  output: o\n  priority: INFO\n",
+    )
+    .unwrap();
     let output = bailiwick(&["rules", "check", file.to_str().unwrap()]);
     let told = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{told}");

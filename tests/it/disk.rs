@@ -17,7 +17,8 @@ impl SmallDisk {
     fn mount(path: &Path, mebibytes: u32) -> Self {
         fs::create_dir_all(path).unwrap();
         let size = format!("size={mebibytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).status().unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).status().unwrap();
         assert!(mounted.success(), "mount: {mounted}");
         Self { path: path.to_owned() }
     }

@@ -14,7 +14,10 @@ fn the_tables_page_is_up_to_date() {
         std::fs::write(&page, &text).unwrap();
     }
     let committed = std::fs::read_to_string(&page).unwrap_or_default();
-    assert!(committed == text, "docs/tables.md is old; run BAILIWICK_UPDATE=1 cargo test -p bailiwick --test it docs");
+    assert!(
+        committed == text,
+        "docs/tables.md is old; run BAILIWICK_UPDATE=1 cargo test -p bailiwick --test it docs"
+    );
 }
 
 fn tables_page() -> String {
@@ -23,7 +26,8 @@ fn tables_page() -> String {
          Generated from `proto/src/schema.rs`. Every table is partitioned by `tenant` and `date`; every column may be null.\n",
     );
     for table in Table::ALL {
-        write!(text, "\n## `{table}`: {}\n\n| column | type | meaning |\n|---|---|---|\n", table.doc()).unwrap();
+        write!(text, "\n## `{table}`: {}\n\n| column | type | meaning |\n|---|---|---|\n", table.doc())
+            .unwrap();
         for column in table.columns() {
             let stamped = if column.origin == Origin::Sender { "" } else { " (set by ingest)" };
             let kind = kind_name(column.kind);

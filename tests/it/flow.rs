@@ -67,7 +67,17 @@ fn a_system_call_becomes_a_row_an_alert_and_a_bill() {
 fn a_tenant_sees_only_its_own(up: &Up, marker: &str) {
     let created = Command::new(env!("CARGO_BIN_EXE_bailiwick"))
         .current_dir(&up.dir)
-        .args(["--config", "bailiwick.toml", "--data-dir", "data", "token", "create", "grace", "--tenant", "globex"])
+        .args([
+            "--config",
+            "bailiwick.toml",
+            "--data-dir",
+            "data",
+            "token",
+            "create",
+            "grace",
+            "--tenant",
+            "globex",
+        ])
         .output()
         .unwrap();
     assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));

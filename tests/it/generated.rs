@@ -26,5 +26,9 @@ fn generated_code_is_up_to_date() {
         return;
     }
     let old = std::fs::read_to_string(&committed).expect("committed code");
-    assert!(old == generated, "{} is not what contracts/ generates; run BAILIWICK_UPDATE=1 cargo test -p bailiwick --test it generated", committed.display());
+    assert!(
+        old == generated,
+        "{} is not what contracts/ generates; run BAILIWICK_UPDATE=1 cargo test -p bailiwick --test it generated",
+        committed.display()
+    );
 }

@@ -52,7 +52,8 @@ impl Up {
             }
         });
         let empty = String::new;
-        let mut up = Self { child, lines, http: empty(), pgwire: empty(), webhook: None, dir: dir.to_owned() };
+        let mut up =
+            Self { child, lines, http: empty(), pgwire: empty(), webhook: None, dir: dir.to_owned() };
         up.wait_for_line("ready in");
         up.http = up.address("SQL over HTTP", "http://", "/api/v1/sql").unwrap();
         up.pgwire = up.address("PostgreSQL", "postgres://operator@", "/bailiwick").unwrap();
@@ -119,7 +120,11 @@ impl Up {
             if count >= least {
                 return count;
             }
-            assert!(began.elapsed() < PATIENCE, "{statement} stays at {count}, expected {least}\n{}", self.log());
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{statement} stays at {count}, expected {least}\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -62,7 +62,8 @@ fn files_are_short_enough_to_read() {
 /// set up with. Method: no committed text names a registry's host.
 #[test]
 fn no_file_names_a_registry() {
-    let hosts = [["crates", "io"], ["pypi", "org"], ["npmjs", "org"], ["debian", "org"], ["pythonhosted", "org"]];
+    let hosts =
+        [["crates", "io"], ["pypi", "org"], ["npmjs", "org"], ["debian", "org"], ["pythonhosted", "org"]];
     let hosts: Vec<String> = hosts.iter().map(|parts| parts.join(".")).collect();
     let mut found = Vec::new();
     for path in files() {
@@ -81,7 +82,8 @@ fn no_file_names_a_registry() {
 fn every_crate_says_what_it_is_for() {
     for path in files().iter().filter(|path| path.ends_with("src/lib.rs")) {
         let text = fs::read_to_string(path).expect("UTF-8 source");
-        let opening = text.lines().take_while(|line| line.starts_with("//!") || line.starts_with("#!")).count();
+        let opening =
+            text.lines().take_while(|line| line.starts_with("//!") || line.starts_with("#!")).count();
         assert!(opening >= 4, "{} opens with only {opening} lines of documentation", relative(path));
     }
 }

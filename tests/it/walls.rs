@@ -85,7 +85,9 @@ fn arrow_and_datafusion_are_locked_once() {
         versions.entry(package.name.to_string()).or_default().insert(package.version.to_string());
     }
     let watched = |name: &str| {
-        name.starts_with("arrow") || name.starts_with("datafusion") || ["parquet", "object_store"].contains(&name)
+        name.starts_with("arrow")
+            || name.starts_with("datafusion")
+            || ["parquet", "object_store"].contains(&name)
     };
     let twice: Vec<_> = versions.iter().filter(|(name, found)| watched(name) && found.len() > 1).collect();
     assert!(twice.is_empty(), "locked more than once: {twice:?}");

@@ -19,11 +19,14 @@ fn the_documented_file_changes_nothing() {
 #[test]
 fn the_documented_file_tells_every_field() {
     let printed = format!("{:#?}", Config::default());
-    let fields = printed.lines().filter_map(|line| line.trim().split_once(": ").map(|(name, _)| name.to_owned()));
+    let fields =
+        printed.lines().filter_map(|line| line.trim().split_once(": ").map(|(name, _)| name.to_owned()));
     let named = |field: &str| {
         let line = |line: &str| {
             let line = line.trim_start_matches("# ");
-            line.starts_with(&format!("{field} =")) || line == format!("[{field}]") || line.ends_with(&format!(".{field}]"))
+            line.starts_with(&format!("{field} ="))
+                || line == format!("[{field}]")
+                || line.ends_with(&format!(".{field}]"))
         };
         DOCUMENTED.lines().any(line)
     };
@@ -36,10 +39,13 @@ fn the_documented_file_tells_every_field() {
 /// of their comments.
 #[test]
 fn what_is_commented_out_can_be_set() {
-    let is_field = |line: &str| line.strip_prefix("# ").and_then(|rest| rest.split_once(" = ")).is_some_and(|(name, _)| {
-        !name.contains(' ')
-    });
-    let set = |line: &str| if is_field(line) { line.trim_start_matches("# ").to_owned() } else { line.to_owned() };
+    let is_field = |line: &str| {
+        line.strip_prefix("# ")
+            .and_then(|rest| rest.split_once(" = "))
+            .is_some_and(|(name, _)| !name.contains(' '))
+    };
+    let set =
+        |line: &str| if is_field(line) { line.trim_start_matches("# ").to_owned() } else { line.to_owned() };
     let text = DOCUMENTED.lines().map(set).collect::<Vec<_>>().join("\n");
     read(&text).unwrap();
 }

@@ -61,7 +61,8 @@ pub(crate) fn files(dir: &Path) -> Result<(PathBuf, PathBuf), Failure> {
     let tenants = dir.join("tenants.yaml");
     let audit_log = dir.join("audit.log");
     let written = fs::write(&tenants, TENANTS).and_then(|()| fs::write(&audit_log, ""));
-    let written = written.and_then(|()| PODS.iter().try_for_each(|pod| fs::write(script(dir, pod), pod.script)));
+    let written =
+        written.and_then(|()| PODS.iter().try_for_each(|pod| fs::write(script(dir, pod), pod.script)));
     written.map_err(|error| Failure::failed(format!("{}: {error}", dir.display())))?;
     Ok((tenants, audit_log))
 }
@@ -75,8 +76,28 @@ fn script(dir: &Path, pod: &Pod) -> PathBuf {
 pub(crate) fn append_audit(log: &Path, now: DateTime<Utc>) -> Result<(), Failure> {
     let events = [
         event(now, "demo-exec", "create", "jane@acme.example", "pods", "acme-prod", "web-0", "exec", 101),
-        event(now, "demo-list", "list", "system:serviceaccount:globex-dev:builder", "secrets", "globex-dev", "", "", 200),
-        event(now, "demo-deny", "get", "mallory@globex.example", "secrets", "acme-prod", "db-password", "", 403),
+        event(
+            now,
+            "demo-list",
+            "list",
+            "system:serviceaccount:globex-dev:builder",
+            "secrets",
+            "globex-dev",
+            "",
+            "",
+            200,
+        ),
+        event(
+            now,
+            "demo-deny",
+            "get",
+            "mallory@globex.example",
+            "secrets",
+            "acme-prod",
+            "db-password",
+            "",
+            403,
+        ),
     ];
     let mut file = fs::OpenOptions::new()
         .append(true)

@@ -49,7 +49,9 @@ pub(crate) const ARGUMENTS: [&str; 6] =
 
 /// Opens `count` files that do not exist, named `<prefix>-<n>`, in one process.
 pub(crate) fn opens(prefix: &str, count: usize) -> String {
-    format!("i=0; while [ $i -lt {count} ]; do i=$((i+1)); true 2>/dev/null < /nonexistent/{prefix}-$i; done; true")
+    format!(
+        "i=0; while [ $i -lt {count} ]; do i=$((i+1)); true 2>/dev/null < /nonexistent/{prefix}-$i; done; true"
+    )
 }
 
 /// A name that no other test and no earlier run has.
