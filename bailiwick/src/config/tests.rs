@@ -55,3 +55,23 @@ fn an_unknown_field_is_named() {
     let error = read("[ingest]\nflush_after_minutes = 1\n").unwrap_err().to_string();
     assert!(error.contains("flush_after_minutes"), "{error}");
 }
+
+/// A block of text in the cluster's ConfigMap.
+fn from_the_cluster(name: &str) -> String {
+    let manifest = include_str!("../../../deploy/kubernetes/configuration.yaml");
+    let begin = format!("  {name}: |");
+    let lines = manifest.lines().skip_while(|line| *line != begin).skip(1);
+    let block = lines.take_while(|line| line.is_empty() || line.starts_with("    "));
+    block.map(|line| format!("{}\n", line.trim())).collect()
+}
+
+/// Goal: what is applied to a cluster is understood by the binary that runs there.
+#[test]
+fn the_manifests_configurations_can_be_read() {
+    let server = read(&from_the_cluster("server.toml")).unwrap();
+    assert!(server.ingest.token_file.is_some() && server.ingest.tls_cert_file.is_some());
+    assert!(!server.query.http_listen.ip().is_loopback());
+    let collector = read(&from_the_cluster("collector.toml")).unwrap();
+    assert_eq!(collector.collector.kube.enabled, bailiwick_collector::Enabled::On);
+    assert!(collector.collector.endpoint.starts_with("https://"));
+}
