@@ -1,10 +1,11 @@
 //! An alert as one line that can be read at 3 a.m.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use bailiwick_detect::Alert;
 
+use crate::say::say;
 use crate::table::printable;
 
 const RESET: &str = "\x1b[0m";
@@ -12,13 +13,7 @@ const RESET: &str = "\x1b[0m";
 /// Prints each alert the moment it happens, coloured by priority on a terminal.
 pub(crate) fn printer() -> Arc<dyn Fn(&Alert) + Send + Sync> {
     let colours = std::io::stdout().is_terminal();
-    Arc::new(move |alert| {
-        let line = line(alert, colours);
-        // A closed standard output (`up | head`) must not stop detection.
-        if let Err(error) = writeln!(std::io::stdout().lock(), "{line}") {
-            tracing::debug!(%error, "standard output is closed");
-        }
-    })
+    Arc::new(move |alert| say!("{}", line(alert, colours)))
 }
 
 fn line(alert: &Alert, colours: bool) -> String {

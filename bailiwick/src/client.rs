@@ -59,11 +59,11 @@ impl Api {
             Some(token) => token.clone(),
             None => operator_token(config)?,
         };
-        Self::at(url, token)
+        Self::at(&url, token)
     }
 
     /// A server at a known address.
-    pub(crate) fn at(url: String, token: String) -> Result<Self, Failure> {
+    pub(crate) fn at(url: &str, token: String) -> Result<Self, Failure> {
         let client = Client::builder()
             .timeout(PATIENCE)
             .build()

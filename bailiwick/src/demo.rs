@@ -8,7 +8,6 @@
 
 pub(crate) mod scene;
 
-use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -27,6 +26,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::node::{Node, source_lines};
 use crate::report;
+use crate::say::say;
 use crate::sql;
 use crate::token;
 
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: &cli::Demo) -> Result<(), Failure> {
     let folder = folder.map_err(|error| Failure::failed(format!("temporary folder: {error}")))?;
     let played = play(folder.path(), args.replay).await;
     if args.keep {
-        println!("\nkept: {}", folder.keep().display());
+        say!("\nkept: {}", folder.keep().display());
     }
     played
 }
@@ -84,10 +84,10 @@ async fn play(dir: &Path, replay: bool) -> Result<(), Failure> {
     }
     introduce(&node, live);
 
-    println!("\nAlerts, as they happen:\n");
+    say!("\nAlerts, as they happen:\n");
     let performed = perform(&node, live, dir, &audit_log).await;
     wait_for_alerts(&seen).await;
-    let api = Api::at(format!("http://{}", backend.http_addr()), operator.secret)?;
+    let api = Api::at(&format!("http://{}", backend.http_addr()), operator.secret)?;
     let told = match performed {
         Ok(()) => tell(&api).await,
         Err(failure) => Err(failure),
@@ -99,11 +99,13 @@ async fn play(dir: &Path, replay: bool) -> Result<(), Failure> {
 
 /// Everything below one temporary folder, on ports that are free.
 fn configuration(dir: &Path, tenants: std::path::PathBuf, audit_log: std::path::PathBuf) -> Config {
-    let mut config = Config::default();
-    config.data_dir = dir.to_owned();
-    config.bucket = dir.join("bucket").display().to_string();
-    config.node = "demo-node".to_owned();
-    config.cluster = "demo".to_owned();
+    let mut config = Config {
+        data_dir: dir.to_owned(),
+        bucket: dir.join("bucket").display().to_string(),
+        node: "demo-node".to_owned(),
+        cluster: "demo".to_owned(),
+        ..Config::default()
+    };
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     config.ingest.listen = any_port;
     config.ingest.tenants_file = Some(tenants);
@@ -131,13 +133,13 @@ fn printer(seen: &Seen) -> Arc<dyn Fn(&Alert) + Send + Sync> {
 }
 
 fn introduce(node: &Node, live: bool) {
-    println!("Two tenants share this machine: acme and globex. Bailiwick watches:\n");
+    say!("Two tenants share this machine: acme and globex. Bailiwick watches:\n");
     for line in source_lines(&node.sources()) {
-        println!("  {line}");
+        say!("  {line}");
     }
     if !live {
-        println!("\nThis is a REPLAY of a recording that this collector made as root; run the demo with");
-        println!("sudo to see your own machine's system calls.");
+        say!("\nThis is a REPLAY of a recording that this collector made as root; run the demo with");
+        say!("sudo to see your own machine's system calls.");
     }
 }
 
@@ -186,11 +188,11 @@ async fn wait_for_alerts(seen: &Seen) {
 }
 
 async fn tell(api: &Api) -> Result<(), Failure> {
-    println!("\nWho opened a shell in a container, and what ran there — one SQL answer over both sources:\n");
-    println!("{JOIN}\n");
-    println!("{}", sql::rendered(&api.sql(JOIN).await?));
-    println!("\nWhat each tenant owes for this run:\n");
-    println!("{}", report::demo_invoice(api, &PODS.each_ref().map(|pod| pod.tenant)).await?);
-    println!("\nNext: `bailiwick up`, then `bailiwick sql \"SELECT * FROM alerts\"`.");
-    std::io::stdout().flush().map_err(|error| Failure::failed(error.to_string()))
+    say!("\nWho opened a shell in a container, and what ran there — one SQL answer over both sources:\n");
+    say!("{JOIN}\n");
+    say!("{}", sql::rendered(&api.sql(JOIN).await?));
+    say!("\nWhat each tenant owes for this run:\n");
+    say!("{}", report::demo_invoice(api, &PODS.each_ref().map(|pod| pod.tenant)).await?);
+    say!("\nNext: `bailiwick up`, then `bailiwick sql \"SELECT * FROM alerts\"`.");
+    Ok(())
 }

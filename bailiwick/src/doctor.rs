@@ -6,6 +6,7 @@ use prometheus_client::registry::Registry;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::node::{Node, source_lines};
+use crate::say::say;
 
 /// Starts the collector for a moment, in a folder of its own, and prints what
 /// each source said. Nothing is shipped.
@@ -20,7 +21,7 @@ pub(crate) async fn run(mut config: Config) -> Result<(), Failure> {
     let node = Node::start(&config, &mut Registry::default()).await?;
     let sources = node.sources();
     for line in source_lines(&sources) {
-        println!("{line}");
+        say!("{line}");
     }
     node.stop().await?;
     let missing = sources.iter().filter(|source| matches!(source.state, SourceState::Missing { .. })).count();

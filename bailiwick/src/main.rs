@@ -23,6 +23,7 @@ mod node;
 mod record;
 mod report;
 mod rules;
+mod say;
 mod signals;
 mod span;
 mod sql;

@@ -30,6 +30,7 @@ use crate::cli;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::node::{Node, source_lines};
+use crate::say::say;
 use crate::signals::stop_on_signal;
 use crate::span;
 
@@ -53,9 +54,9 @@ pub(crate) async fn run(mut config: Config, args: cli::Record) -> Result<(), Fai
     config.collector.endpoint = format!("http://{addr}");
     let node = Node::start(&config, &mut Registry::default()).await?;
     for line in source_lines(&node.sources()) {
-        println!("{line}");
+        say!("{line}");
     }
-    println!("recording for {} into {}, Ctrl-C ends earlier", args.r#for, args.out.display());
+    say!("recording for {} into {}, Ctrl-C ends earlier", args.r#for, args.out.display());
     tokio::select! {
         () = tokio::time::sleep(length) => {}
         () = stop.cancelled() => {}
@@ -63,7 +64,7 @@ pub(crate) async fn run(mut config: Config, args: cli::Record) -> Result<(), Fai
     node.stop().await?;
     server.abort();
     let rows = recording.finish()?;
-    println!("{rows} rows in {}", args.out.display());
+    say!("{rows} rows in {}", args.out.display());
     Ok(())
 }
 

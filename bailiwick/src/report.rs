@@ -10,6 +10,7 @@ use crate::cli::{self, Format};
 use crate::client::Api;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::say::say;
 use crate::span;
 use crate::table;
 
@@ -27,9 +28,9 @@ pub(crate) async fn chargeback(config: &Config, args: cli::Chargeback) -> Result
         report.prices = file.display().to_string();
     }
     match args.format {
-        Format::Table => println!("{}", rendered(&report)),
-        Format::Csv => print!("{}", csv(&report)?),
-        Format::Json => println!("{}", json(&report)?),
+        Format::Table => say!("{}", rendered(&report)),
+        Format::Csv => crate::say::raw(format_args!("{}", csv(&report)?)),
+        Format::Json => say!("{}", json(&report)?),
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use bailiwick_rules::{Loaded, RuleText, Severity, load};
 
 use crate::failure::Failure;
+use crate::say::say;
 use crate::table::printable;
 
 /// Loads the files in order and prints every diagnostic; fails on an error.
@@ -34,15 +35,15 @@ fn print_text(loaded: &Loaded) {
     for diagnostic in &loaded.diagnostics {
         // Line by line, so that line breaks stay and control bytes do not.
         for line in diagnostic.to_string().lines() {
-            println!("{}", printable(line));
+            say!("{}", printable(line));
         }
     }
-    println!("{} rules load", loaded.rules.len());
+    say!("{} rules load", loaded.rules.len());
 }
 
 fn print_json(loaded: &Loaded) -> Result<(), Failure> {
     let report = serde_json::json!({ "rules": loaded.rules.len(), "diagnostics": loaded.diagnostics });
     let text = serde_json::to_string_pretty(&report).map_err(|error| Failure::failed(error.to_string()))?;
-    println!("{text}");
+    say!("{text}");
     Ok(())
 }

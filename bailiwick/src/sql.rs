@@ -6,6 +6,7 @@ use crate::cli::{self, Format};
 use crate::client::{Answer, Api};
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::say::say;
 use crate::table;
 
 /// Asks and prints.
@@ -18,10 +19,10 @@ pub(crate) async fn run(config: &Config, args: cli::Sql) -> Result<(), Failure> 
     match args.format {
         Format::Table => {
             let answer: Answer = api.sql(&statement).await?;
-            println!("{}", rendered(&answer));
+            say!("{}", rendered(&answer));
         }
-        Format::Csv => print!("{}", api.sql_text(&statement, "csv").await?),
-        Format::Json => println!("{}", api.sql_text(&statement, "json").await?),
+        Format::Csv => crate::say::raw(format_args!("{}", api.sql_text(&statement, "csv").await?)),
+        Format::Json => say!("{}", api.sql_text(&statement, "json").await?),
     }
     Ok(())
 }

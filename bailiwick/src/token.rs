@@ -12,6 +12,7 @@ use chrono::Utc;
 use crate::cli;
 use crate::config::Config;
 use crate::failure::{Failure, chain};
+use crate::say::say;
 use crate::span;
 use crate::table;
 
@@ -30,7 +31,7 @@ pub(crate) struct Operator {
 pub(crate) fn run(config: &Config, command: cli::Token) -> Result<(), Failure> {
     let file = tokens_file(config);
     match command {
-        cli::Token::Create(args) => create(&file, args),
+        cli::Token::Create(args) => create(&file, &args),
         cli::Token::List => list(&file),
     }
 }
@@ -54,7 +55,7 @@ pub(crate) fn ensure_operator(config: &mut Config) -> Result<Operator, Failure> 
     Ok(Operator { file, secret })
 }
 
-fn create(file: &Path, args: cli::TokenCreate) -> Result<(), Failure> {
+fn create(file: &Path, args: &cli::TokenCreate) -> Result<(), Failure> {
     let role = match args.role {
         cli::Role::Tenant => Role::Tenant,
         cli::Role::Auditor => Role::Auditor,
@@ -66,7 +67,7 @@ fn create(file: &Path, args: cli::TokenCreate) -> Result<(), Failure> {
     let expires = args.ttl.as_deref().map(|ttl| span::after(now, ttl)).transpose()?;
     let made = tokens::create(file, &args.name, role, tenants, expires, now);
     let secret = made.map_err(|error| unusable(&error))?;
-    println!("{secret}");
+    say!("{secret}");
     eprintln!(
         "shown once and stored only as a hash, in {}; the server takes it up within a second",
         file.display()
@@ -85,7 +86,7 @@ fn list(file: &Path) -> Result<(), Failure> {
             vec![token.name.clone(), token.role.to_string(), tenants, day_and_time(token.created), expires]
         })
         .collect();
-    println!("{}", table::render(&header, &[false; 5], &rows));
+    say!("{}", table::render(&header, &[false; 5], &rows));
     Ok(())
 }
 

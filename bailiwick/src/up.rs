@@ -1,5 +1,6 @@
 //! `up`, `serve` and `collect`: a service's life.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use crate::cli;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::node::{Node, source_lines};
+use crate::say::say;
 use crate::signals::stop_on_signal;
 use crate::token;
 
@@ -36,19 +38,19 @@ pub(crate) async fn up(mut config: Config, args: cli::Up) -> Result<(), Failure>
     };
     publish(&registry, metrics);
 
-    println!("{}", banner(&config, "up"));
+    say!("{}", banner(&config, "up"));
     section("captures", &source_lines(&node.sources()));
-    section("listens", &listens(&backend, Some(&node)));
+    section("listens", &listens(&config, &backend, Some(&node)));
     section("detects", &[format!("{} rules and detections", backend.rules_loaded())]);
     section("try", &tries(&config, &backend, &operator));
-    println!("\nready in {} ms; alerts follow, Ctrl-C ends\n", began.elapsed().as_millis());
+    ready(began, "alerts follow, ");
 
     told_or_ended(&stop, &backend).await;
-    println!("\nstopping: delivering and committing what was captured");
+    say!("\nstopping: delivering and committing what was captured");
     let node = node.stop().await;
     backend.stop().await?;
     node?;
-    println!("stopped; everything captured is in {}", config.bucket);
+    say!("stopped; everything captured is in {}", config.bucket);
     Ok(())
 }
 
@@ -57,6 +59,7 @@ pub(crate) async fn serve(mut config: Config, args: cli::Serve) -> Result<(), Fa
     if let Some(tenants) = args.tenants {
         config.ingest.tenants_file = Some(tenants);
     }
+    let began = Instant::now();
     let stop = stop_on_signal()?;
     let mut metrics = Registry::default();
     let registry: SharedRegistry = Arc::new(OnceLock::new());
@@ -65,12 +68,13 @@ pub(crate) async fn serve(mut config: Config, args: cli::Serve) -> Result<(), Fa
         Backend::start(&config, &mut metrics, metrics_text(&registry), alert_line::printer()).await?;
     publish(&registry, metrics);
 
-    println!("{}", banner(&config, "serve"));
-    section("listens", &listens(&backend, None));
+    say!("{}", banner(&config, "serve"));
+    section("listens", &listens(&config, &backend, None));
     section("detects", &[format!("{} rules and detections", backend.rules_loaded())]);
     section("try", &tries(&config, &backend, &operator));
+    ready(began, "alerts follow, ");
     told_or_ended(&stop, &backend).await;
-    println!("stopping: committing what was received");
+    say!("stopping: committing what was received");
     backend.stop().await
 }
 
@@ -79,15 +83,21 @@ pub(crate) async fn collect(mut config: Config, args: cli::Collect) -> Result<()
     if let Some(endpoint) = args.endpoint {
         config.collector.endpoint = endpoint;
     }
+    let began = Instant::now();
     let stop = stop_on_signal()?;
     let mut metrics = Registry::default();
     let node = Node::start(&config, &mut metrics).await?;
-    println!("{}", banner(&config, "collect"));
+    say!("{}", banner(&config, "collect"));
     section("captures", &source_lines(&node.sources()));
     section("ships to", &[config.collector.endpoint.clone()]);
+    ready(began, "");
     stop.cancelled().await;
-    println!("stopping: delivering what was captured");
+    say!("stopping: delivering what was captured");
     node.stop().await
+}
+
+fn ready(began: Instant, what_follows: &str) {
+    say!("\nready in {} ms; {what_follows}Ctrl-C ends\n", began.elapsed().as_millis());
 }
 
 /// Without ingest nothing else is worth running: whoever supervises this process
@@ -133,16 +143,18 @@ fn banner(config: &Config, command: &str) -> String {
 /// One titled block of lines, aligned with the others.
 fn section(title: &str, lines: &[String]) {
     for (index, line) in lines.iter().enumerate() {
-        println!("  {:<9} {line}", if index == 0 { title } else { "" });
+        say!("  {:<9} {line}", if index == 0 { title } else { "" });
     }
 }
 
-fn listens(backend: &Backend, node: Option<&Node>) -> Vec<String> {
+fn listens(config: &Config, backend: &Backend, node: Option<&Node>) -> Vec<String> {
+    let scheme = |tls: &Option<PathBuf>| if tls.is_some() { "https" } else { "http" };
+    let (ship, http) = (scheme(&config.ingest.tls_cert_file), scheme(&config.query.tls_cert_file));
     let mut lines = vec![
-        format!("{:<13} http://{}", "ingest (gRPC)", backend.ingest_addr()),
-        format!("{:<13} http://{}/api/v1/sql", "SQL over HTTP", backend.http_addr()),
+        format!("{:<13} {ship}://{}", "ingest (gRPC)", backend.ingest_addr()),
+        format!("{:<13} {http}://{}/api/v1/sql", "SQL over HTTP", backend.http_addr()),
         format!("{:<13} postgres://operator@{}/bailiwick", "PostgreSQL", backend.pgwire_addr()),
-        format!("{:<13} http://{}/metrics", "metrics", backend.http_addr()),
+        format!("{:<13} {http}://{}/metrics", "metrics", backend.http_addr()),
     ];
     if let Some(addr) = node.and_then(Node::webhook_addr) {
         lines.push(format!("{:<13} http://{addr}/k8s-audit", "audit webhook"));

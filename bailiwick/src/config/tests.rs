@@ -3,8 +3,8 @@ use super::*;
 /// The documented file.
 const DOCUMENTED: &str = include_str!("../../../deploy/bailiwick.toml");
 
-fn read(text: &str) -> Result<Config, figment::Error> {
-    Figment::from(Toml::string(text)).extract()
+fn read(text: &str) -> Result<Config, Box<figment::Error>> {
+    Figment::from(Toml::string(text)).extract().map_err(Box::new)
 }
 
 /// Goal: what the file says is the default is the default.
