@@ -101,6 +101,11 @@ impl Backend {
         self.ingest.listen_addr()
     }
 
+    /// Where a collector in this process ships to, which needs neither TLS nor token.
+    pub(crate) fn local_url(&self) -> &str {
+        self.ingest.local_url()
+    }
+
     /// Where SQL is answered over HTTP.
     pub(crate) fn http_addr(&self) -> SocketAddr {
         self.query.http_addr()

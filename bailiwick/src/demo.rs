@@ -68,7 +68,7 @@ async fn play(dir: &Path, replay: bool) -> Result<(), Failure> {
     let mut metrics = Registry::default();
     let registry = Arc::new(OnceLock::new());
     let backend = Backend::start(&config, &mut metrics, metrics_text(&registry), printer(&seen)).await?;
-    config.collector.endpoint = format!("http://{}", backend.ingest_addr());
+    config.collector.endpoint = backend.local_url().to_owned();
 
     let live = !replay && nix::unistd::geteuid().is_root();
     if !live {

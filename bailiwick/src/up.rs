@@ -28,7 +28,7 @@ pub(crate) async fn up(mut config: Config, args: cli::Up) -> Result<(), Failure>
     let operator = token::ensure_operator(&mut config)?;
     let backend =
         Backend::start(&config, &mut metrics, metrics_text(&registry), alert_line::printer()).await?;
-    config.collector.endpoint = format!("http://{}", backend.ingest_addr());
+    config.collector.endpoint = backend.local_url().to_owned();
     let node = match Node::start(&config, &mut metrics).await {
         Ok(node) => node,
         Err(failure) => {

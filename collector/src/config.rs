@@ -13,7 +13,7 @@ pub struct Config {
     /// The cluster's name, in every row.
     pub cluster: String,
     /// Where ingest listens, e.g. `http://127.0.0.1:4150` or `https://ingest.example:4150`.
-    /// Plain `http` is only taken to loopback. Empty: nothing is delivered, the
+    /// Plain `http` is only taken to loopback; `unix:///path` to a socket. Empty: nothing is delivered, the
     /// spool only fills.
     pub endpoint: String,
     /// The certificates that an `https` endpoint is checked against, PEM.

@@ -88,6 +88,10 @@ async fn run(outbox: impl Fn() -> crate::spool::SpoolOutbox, endpoint: Endpoint,
 
 fn endpoint(config: &Config) -> Result<Endpoint, CollectorError> {
     let wrong = |message: String| CollectorError::Config { field: "endpoint", message };
+    if config.endpoint.starts_with("unix://") {
+        // Who may connect is for the socket's folder to say.
+        return Endpoint::from_shared(config.endpoint.clone()).map_err(|error| wrong(error.to_string()));
+    }
     let uri: Uri = config
         .endpoint
         .parse()
@@ -105,7 +109,7 @@ fn endpoint(config: &Config) -> Result<Endpoint, CollectorError> {
             let tls = ClientTlsConfig::new().ca_certificate(authority(config)?).domain_name(host);
             endpoint.tls_config(tls).map_err(|error| wrong(format!("TLS cannot be set up: {error}")))
         }
-        _ => Err(wrong(format!("{:?} must begin with http:// or https://", config.endpoint))),
+        _ => Err(wrong(format!("{:?} must begin with http://, https:// or unix://", config.endpoint))),
     }
 }
 
@@ -132,7 +136,7 @@ mod tests {
     #[test]
     fn plain_text_never_leaves_the_machine() {
         let with = |endpoint: &str| Config { endpoint: endpoint.to_owned(), ..Config::default() };
-        for good in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"] {
+        for good in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "unix:///run/i.sock"] {
             assert!(endpoint(&with(good)).is_ok(), "{good}");
         }
         for bad in ["http://10.0.0.1:1", "http://ingest:1", "https://ingest:1", "ftp://127.0.0.1", "no url"] {

@@ -154,6 +154,11 @@ impl Ingest {
         self.door.endpoint()
     }
 
+    /// The same as a URL: `http://` to loopback, or `unix://` to a socket.
+    pub fn local_url(&self) -> &str {
+        self.door.url()
+    }
+
     /// Waits until ingest was told to stop, or cannot go on; [`Ingest::join`] tells which.
     pub async fn ended(&self) {
         self.stop.cancelled().await;

@@ -78,8 +78,7 @@ fn a_full_disk_stops_the_flow_and_not_the_process() {
         up.count(&count("after")) > 0
     });
     // What was captured meanwhile is stored, or its loss is.
-    let kept = up.count(&count("during"));
-    let lost = up.count("SELECT coalesce(sum(count), 0) FROM losses WHERE lane IN ('file', 'ship')");
-    assert!(kept + lost >= 20, "{kept} of 20 are stored and {lost} losses are told");
+    let lost = "SELECT coalesce(sum(count), 0) FROM losses WHERE lane IN ('file', 'ship')";
+    wait_until(|| up.count(&count("during")) + up.count(lost) >= 20);
     up.terminate();
 }

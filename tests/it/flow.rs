@@ -10,8 +10,6 @@ use crate::harness::scene::{ARGUMENTS, opens, unique};
 use crate::harness::webhook::Webhook;
 use crate::harness::{Up, scene, skip, wait_until};
 
-const AUDIT_EVENT: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"it-1","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/acme-prod/secrets","verb":"list","user":{"username":"mallory","groups":["system:authenticated"]},"sourceIPs":["10.0.0.9"],"userAgent":"kubectl","objectRef":{"resource":"secrets","namespace":"acme-prod","apiVersion":"v1"},"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-11-24T01:00:00.000000Z","stageTimestamp":"2026-11-24T01:00:00.010000Z","annotations":{"authorization.k8s.io/decision":"allow"}}"#;
-
 /// Goal: an event in a tenant's cgroup is found by SQL under that tenant, raises
 /// its alert on every sink, and another tenant's token does not see it.
 /// Method: real system calls in a real cgroup, the real binary, all sinks.
@@ -34,7 +32,7 @@ fn a_system_call_becomes_a_row_an_alert_and_a_bill() {
     let acme = Cgroup::new(&marker, "acme");
     let script = format!("{}; cat {}", opens(&marker, 50), watched.display());
     assert!(acme.shell(&script).status().unwrap().success());
-    fs::write(dir.path().join("audit.log"), format!("{AUDIT_EVENT}\nnot json\n")).unwrap();
+    fs::write(dir.path().join("audit.log"), format!("{}not json\n", scene::audit_event("it-1"))).unwrap();
 
     // Rows, with the tenant that the mapping says.
     let opened = format!(

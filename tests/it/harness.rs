@@ -18,7 +18,7 @@ use serde_json::Value;
 /// hang is a failure, never slowness.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A running `bailiwick up`.
+/// A running `bailiwick up`, `serve` or `collect`.
 pub(crate) struct Up {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
@@ -31,12 +31,17 @@ pub(crate) struct Up {
 // === impl Up ===
 
 impl Up {
-    /// Starts the binary over `dir`, which holds its `bailiwick.toml`, and waits
-    /// until it says that it is ready.
+    /// Starts `up` over `dir`, which holds its `bailiwick.toml`, and waits until
+    /// it says that it is ready.
     pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
+        Self::start_as("up", dir, arguments)
+    }
+
+    /// The same for another subcommand.
+    pub(crate) fn start_as(subcommand: &str, dir: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_bailiwick"))
             .current_dir(dir)
-            .args(["--config", "bailiwick.toml", "--data-dir", "data", "up"])
+            .args(["--config", "bailiwick.toml", "--data-dir", "data", subcommand])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -55,8 +60,9 @@ impl Up {
         let mut up =
             Self { child, lines, http: empty(), pgwire: empty(), webhook: None, dir: dir.to_owned() };
         up.wait_for_line("ready in");
-        up.http = up.address("SQL over HTTP", "http://", "/api/v1/sql").unwrap();
-        up.pgwire = up.address("PostgreSQL", "postgres://operator@", "/bailiwick").unwrap();
+        // A collector has neither.
+        up.http = up.address("SQL over HTTP", "http://", "/api/v1/sql").unwrap_or_default();
+        up.pgwire = up.address("PostgreSQL", "postgres://operator@", "/bailiwick").unwrap_or_default();
         up.webhook = up.address("audit webhook", "http://", "/k8s-audit");
         up
     }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where; all of this is tests")]
 
 mod clients;
+mod cluster;
 mod demo;
 mod disk;
 mod docs;

@@ -29,6 +29,7 @@ pub(crate) struct Listeners {
 /// How this process reaches its own ingester. Dropped, the socket goes.
 #[derive(Debug)]
 pub(crate) struct LocalDoor {
+    url: String,
     endpoint: Endpoint,
     socket: Option<PathBuf>,
     folder: Option<PathBuf>,
@@ -115,14 +116,19 @@ impl LocalDoor {
         self.endpoint.clone()
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     #[cfg(test)]
     pub(crate) fn folder(&self) -> Option<PathBuf> {
         self.folder.clone()
     }
 
     fn tcp(addr: SocketAddr) -> Result<Self, IngestError> {
-        let endpoint = Endpoint::from_shared(format!("http://{addr}"))?;
-        Ok(Self { endpoint, socket: None, folder: None })
+        let url = format!("http://{addr}");
+        let endpoint = Endpoint::from_shared(url.clone())?;
+        Ok(Self { url, endpoint, socket: None, folder: None })
     }
 
     fn socket(configured: Option<&Path>) -> Result<(Option<UnixListener>, Self), IngestError> {
@@ -141,8 +147,9 @@ impl LocalDoor {
         // A run that was killed leaves its socket behind.
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).map_err(failed)?;
-        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))?;
-        Ok((Some(listener), Self { endpoint, socket: Some(socket), folder }))
+        let url = format!("unix://{}", socket.display());
+        let endpoint = Endpoint::from_shared(url.clone())?;
+        Ok((Some(listener), Self { url, endpoint, socket: Some(socket), folder }))
     }
 }
 

@@ -19,6 +19,14 @@ const RULES: &str = "\
   source: k8s_audit
 ";
 
+/// Somebody lists the secrets of acme's namespace.
+const AUDIT_EVENT: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"AUDIT_ID","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/acme-prod/secrets","verb":"list","user":{"username":"mallory","groups":["system:authenticated"]},"sourceIPs":["10.0.0.9"],"userAgent":"kubectl","objectRef":{"resource":"secrets","namespace":"acme-prod","apiVersion":"v1"},"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-11-24T01:00:00.000000Z","stageTimestamp":"2026-11-24T01:00:00.010000Z","annotations":{"authorization.k8s.io/decision":"allow"}}"#;
+
+/// One line of an API server's audit log.
+pub(crate) fn audit_event(id: &str) -> String {
+    format!("{}\n", AUDIT_EVENT.replace("AUDIT_ID", id))
+}
+
 /// A folder with a configuration that flushes often, for two tenants.
 pub(crate) fn files(dir: &Path, marker: &str) {
     let tenants = format!(
