@@ -175,3 +175,10 @@ pub(crate) fn metrics_text(registry: &SharedRegistry) -> Arc<dyn Fn() -> String 
         text
     })
 }
+
+/// Completes the registry, after all rooms registered; once in a process.
+pub(crate) fn publish(registry: &SharedRegistry, metrics: Registry) {
+    if registry.set(metrics).is_err() {
+        tracing::error!("metrics were published twice");
+    }
+}

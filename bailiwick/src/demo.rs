@@ -19,7 +19,7 @@ use chrono::Utc;
 use prometheus_client::registry::Registry;
 
 use crate::alert_line;
-use crate::backend::{Backend, metrics_text};
+use crate::backend::{Backend, metrics_text, publish};
 use crate::cli;
 use crate::client::Api;
 use crate::config::Config;
@@ -79,9 +79,7 @@ async fn play(dir: &Path, replay: bool) -> Result<(), Failure> {
         config.collector.usage.enabled = bailiwick_collector::Enabled::Off;
     }
     let node = Node::start(&config, &mut metrics).await?;
-    if registry.set(metrics).is_err() {
-        tracing::error!("metrics were published twice");
-    }
+    publish(&registry, metrics);
     introduce(&node, live);
 
     say!("\nAlerts, as they happen:\n");

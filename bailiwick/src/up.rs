@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::alert_line;
-use crate::backend::{Backend, SharedRegistry, metrics_text};
+use crate::backend::{Backend, SharedRegistry, metrics_text, publish};
 use crate::cli;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -124,13 +124,6 @@ fn apply(config: &mut Config, args: cli::Up) {
     }
     if !args.rules.is_empty() {
         config.detect.rules_files = args.rules;
-    }
-}
-
-fn publish(registry: &SharedRegistry, metrics: Registry) {
-    // The registry is set exactly once, right here, after all rooms registered.
-    if registry.set(metrics).is_err() {
-        tracing::error!("metrics were published twice");
     }
 }
 

@@ -24,7 +24,6 @@ pub(crate) struct Up {
     lines: Arc<Mutex<Vec<String>>>,
     http: String,
     pub(crate) pgwire: String,
-    pub(crate) webhook: Option<String>,
     pub(crate) dir: PathBuf,
 }
 
@@ -57,13 +56,11 @@ impl Up {
             }
         });
         let empty = String::new;
-        let mut up =
-            Self { child, lines, http: empty(), pgwire: empty(), webhook: None, dir: dir.to_owned() };
+        let mut up = Self { child, lines, http: empty(), pgwire: empty(), dir: dir.to_owned() };
         up.wait_for_line("ready in");
         // A collector has neither.
         up.http = up.address("SQL over HTTP", "http://", "/api/v1/sql").unwrap_or_default();
         up.pgwire = up.address("PostgreSQL", "postgres://operator@", "/bailiwick").unwrap_or_default();
-        up.webhook = up.address("audit webhook", "http://", "/k8s-audit");
         up
     }
 
