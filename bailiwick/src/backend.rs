@@ -148,9 +148,10 @@ impl Backend {
 
 /// A queue of our own rows and the task that delivers them.
 fn outbox(config: &Config, room: &str, endpoint: Endpoint) -> Result<(MemorySender, Outbox), Failure> {
-    let name = format!("{room}-{}", config.node);
+    // Several servers share a bucket, and a node, but never an ingester's name.
+    let name = format!("{room}-{}", config.ingest.ingester_id);
     let collector_id: CollectorId =
-        name.parse().map_err(|error| Failure::config(format!("node: {error}")))?;
+        name.parse().map_err(|error| Failure::config(format!("ingest.ingester_id: {error}")))?;
     // New numbers for every start: what was not acknowledged is made again.
     let (sender, receiver) = MemoryOutbox::new(rand::random(), OUTBOX_BYTES);
     let delivery = Delivery::new(collector_id, &config.node, &config.cluster);

@@ -5,6 +5,12 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::IngestError;
+use crate::carry::Policy;
+
+/// Below this nothing could be received at all.
+const SMALLEST_MEMORY_BYTES: usize = 64 << 10;
+
 /// The `ingest` section of the configuration file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -12,12 +18,15 @@ pub struct Config {
     /// Names this ingester's WAL; stable across restarts, unique in the bucket.
     pub ingester_id: String,
     /// Where Ship and Tail listen. Port 0 takes any free one. Beyond loopback
-    /// it takes the two TLS files and a token file.
+    /// it takes the two TLS files and a token file or `client_ca_file`.
     pub listen: SocketAddr,
     /// The certificate chain that callers see, PEM.
     pub tls_cert_file: Option<PathBuf>,
     /// The certificate's private key, PEM.
     pub tls_key_file: Option<PathBuf>,
+    /// The authority whose certificates callers must present, PEM. A sender's
+    /// certificate must have its collector id among its DNS names.
+    pub client_ca_file: Option<PathBuf>,
     /// A file whose content callers must present as `authorization: Bearer`.
     pub token_file: Option<PathBuf>,
     /// The socket by which this process's own rows come in where callers must
@@ -31,13 +40,21 @@ pub struct Config {
     pub group_wait_ms: u64,
     /// A WAL object is closed at this many bytes of batches.
     pub group_at_bytes: usize,
-    /// Bytes of batches received but not yet durable; senders wait beyond it.
-    pub inflight_bytes: usize,
+    /// What rows may take of this process's memory, bytes. An eighth is for
+    /// batches that are received and not yet durable, a quarter for durable ones
+    /// that wait for the tables, the rest for sorting and writing them; senders
+    /// wait while a part is full.
+    pub memory_bytes: usize,
     /// Rows go from the WAL to the tables at least this often, milliseconds.
     pub flush_after_ms: u64,
-    /// They go earlier when this many bytes of batches wait. Acks stop while
-    /// four times as many wait.
-    pub flush_at_bytes: usize,
+    /// A tenant's rows of a day make no file while they are fewer than this,
+    pub carry_below_rows: u64,
+    /// and the oldest of them is younger than this, milliseconds; they wait in
+    /// the WAL, where queries see them. 0: they never wait.
+    pub carry_at_most_ms: u64,
+    /// A log whose ingester has left rows uncommitted for so long is finished
+    /// by another one, milliseconds. 0: never.
+    pub adopt_after_ms: u64,
     /// A table's log is summarised each so many commits.
     pub checkpoint_every: u64,
     /// The longest pause between two tries of a failing store, milliseconds.
@@ -49,6 +66,49 @@ pub struct Config {
 
 // === impl Config ===
 
+impl Config {
+    /// Bytes of batches received but not yet durable.
+    pub fn inflight_bytes(&self) -> usize {
+        self.memory_bytes / 8
+    }
+
+    /// Rows go to the tables earlier when so many bytes of them wait.
+    pub fn flush_at_bytes(&self) -> usize {
+        self.memory_bytes / 8
+    }
+
+    /// Acks stop while so many bytes wait for the tables.
+    pub fn pending_bytes(&self) -> usize {
+        self.memory_bytes / 4
+    }
+
+    /// Which rows wait for more of their kind.
+    pub fn carry_policy(&self) -> Policy {
+        Policy {
+            below_rows: if self.carry_at_most_ms == 0 { 0 } else { self.carry_below_rows },
+            at_most_us: i64::try_from(self.carry_at_most_ms.saturating_mul(1000)).unwrap_or(i64::MAX),
+            at_most_bytes: self.flush_at_bytes() / 4,
+        }
+    }
+
+    /// Whether the values go together.
+    pub fn check(&self) -> Result<(), IngestError> {
+        let settings = |field, reason: String| Err(IngestError::Settings { field, reason });
+        if self.memory_bytes < SMALLEST_MEMORY_BYTES {
+            return settings("memory_bytes", format!("must be at least {SMALLEST_MEMORY_BYTES}"));
+        }
+        // Who waits on purpose must not be taken for dead.
+        let patience_ms = self.carry_at_most_ms.saturating_add(self.flush_after_ms.saturating_mul(4));
+        if self.adopt_after_ms != 0 && self.adopt_after_ms < patience_ms {
+            let reason = format!(
+                "must be 0 or at least {patience_ms}: carry_at_most_ms and four times flush_after_ms"
+            );
+            return settings("adopt_after_ms", reason);
+        }
+        Ok(())
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -56,14 +116,17 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 4150)),
             tls_cert_file: None,
             tls_key_file: None,
+            client_ca_file: None,
             token_file: None,
             local_socket: None,
             tenants_file: None,
             group_wait_ms: 5,
             group_at_bytes: 8 << 20,
-            inflight_bytes: 128 << 20,
+            memory_bytes: 1 << 30,
             flush_after_ms: 30_000,
-            flush_at_bytes: 128 << 20,
+            carry_below_rows: 10_000,
+            carry_at_most_ms: 600_000,
+            adopt_after_ms: 900_000,
             checkpoint_every: 100,
             retry_at_most_ms: 2_000,
             drain_timeout_ms: 10_000,

@@ -83,6 +83,22 @@ pub enum IngestError {
         /// The number that both wanted.
         number: u64,
     },
+    /// Another process committed rows of this log meanwhile.
+    #[error("{table} holds this wal up to {committed} already: what is left must be looked at again")]
+    Overtaken {
+        /// The table.
+        table: Table,
+        /// Its `txn` for this log.
+        committed: u64,
+    },
+    /// Settings that do not go together.
+    #[error("ingest.{field} {reason}")]
+    Settings {
+        /// The field.
+        field: &'static str,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
     /// It was told to stop before it had started.
     #[error("ingest was stopped before it had taken its wal over")]
     Stopped,
@@ -102,7 +118,7 @@ impl IngestError {
         match self {
             Self::Fenced { .. } => Action::Stop,
             Self::Lake(error) => error.action(),
-            Self::Server(_) | Self::Task(_) | Self::Stopped => Action::Retry,
+            Self::Server(_) | Self::Task(_) | Self::Stopped | Self::Overtaken { .. } => Action::Retry,
             _ => Action::Fix,
         }
     }

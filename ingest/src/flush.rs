@@ -1,36 +1,31 @@
 //! Rows from the WAL into the tables: sorted, written, committed once.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use bailiwick_lake::keys::{DataKey, WalKey};
-use bailiwick_lake::{Change, Committed, DataFile, Lake, LakeError, TableSnapshot, Txn, fresh_name, txn_app};
+use bailiwick_lake::{
+    Boundary, Change, Committed, DataFile, Lake, LakeError, TableSnapshot, Txn, fresh_name, txn_app,
+};
 use bailiwick_proto::{IngesterId, Table, TenantId};
 use bytes::Bytes;
 use chrono::NaiveDate;
 use object_store::ObjectStoreExt;
 
 use crate::IngestError;
+use crate::carry::{self, Policy, Split};
 use crate::loss::Loss;
 use crate::metrics::Metrics;
 use crate::sort;
-use crate::wal::Landed;
+use crate::wal::TableRows;
+use crate::window::{Origin, Window};
 
-/// How long an epoch's opening object stays: no process sleeps that long and
-/// then goes on writing.
-const OPENINGS_KEPT_US: i64 = 24 * 3600 * 1_000_000;
-
-/// WAL rows that wait for the tables: every one up to `through`.
-#[derive(Debug, Default)]
-pub struct Window {
-    through: u64,
-    numbers: Vec<u64>,
-    rows: BTreeMap<Table, Vec<(u64, RecordBatch)>>,
-    bytes: usize,
-    oldest_us: Option<i64>,
-}
+/// How long an object without rows stays: no process sleeps that long and then
+/// goes on writing.
+const SIGNS_KEPT_US: i64 = 24 * 3600 * 1_000_000;
+/// Files that no commit names yet are written anew after this time.
+const FILES_WAIT_AT_MOST: Duration = Duration::from_secs(600);
 
 /// Moves windows into the tables of one bucket.
 #[derive(Debug, Clone)]
@@ -41,15 +36,33 @@ pub struct Flusher {
     checkpoint_every: u64,
 }
 
+/// What one flush is about to do.
+#[derive(Debug, Default)]
+pub struct Round {
+    through: u64,
+    tables: Vec<Due>,
+    small: TableRows,
+    small_since_us: Option<i64>,
+}
+
+/// A table's rows on their way into files; there may be none, when all wait.
+#[derive(Debug)]
+struct Due {
+    table: Table,
+    /// What was committed when the rows were chosen.
+    above: Boundary,
+    rows: Vec<RecordBatch>,
+}
+
 /// What is found under a number that a predecessor wrote.
 enum Left {
     Rows {
-        rows: Vec<(Table, Vec<RecordBatch>)>,
-        bytes: usize,
-        written_at_us: i64,
+        rows: TableRows,
+        is_carried: bool,
+        since_us: i64,
     },
-    /// The object that opened an epoch: it holds no rows.
-    Opening {
+    /// An object without rows: it opened an epoch, or is about collectors.
+    Sign {
         written_at_us: i64,
     },
 }
@@ -65,52 +78,18 @@ struct Encoded {
     bytes: Bytes,
 }
 
-// === impl Window ===
+// === impl Round ===
 
-impl Window {
-    /// Adds what has just become durable.
-    pub fn push(&mut self, landed: &Landed) {
-        self.add(landed.number, &landed.rows, landed.bytes, landed.written_at_us);
+impl Round {
+    /// Whether any row would become part of a file.
+    pub fn makes_files(&self) -> bool {
+        self.tables.iter().any(|due| !due.rows.is_empty())
     }
 
-    /// Adds the rows of one WAL object; numbers must rise.
-    pub fn add(&mut self, number: u64, rows: &[(Table, Vec<RecordBatch>)], bytes: usize, written_at_us: i64) {
-        self.through = number;
-        self.numbers.push(number);
-        self.bytes += bytes;
-        for (table, batches) in rows {
-            // A commit of no rows would be a version for nothing.
-            let batches = batches.iter().filter(|batch| batch.num_rows() > 0);
-            for batch in batches {
-                self.rows.entry(*table).or_default().push((number, batch.clone()));
-                self.oldest_us.get_or_insert(written_at_us);
-            }
-        }
-    }
-
-    /// The WAL objects in it, for [`Flusher::clean_up`] once it is committed.
-    pub fn into_numbers(self) -> Vec<u64> {
-        self.numbers
-    }
-
-    /// Whether there is nothing to flush.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// Bytes on the wire of what is in it.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// The last WAL object in it.
-    pub fn through(&self) -> u64 {
-        self.through
-    }
-
-    /// When its oldest rows were written, microseconds since 1970.
-    pub fn oldest_us(&self) -> Option<i64> {
-        self.oldest_us
+    /// The rows that must be carried over before the commit, and since when
+    /// the oldest of them waits.
+    pub fn small(&self) -> Option<(TableRows, i64)> {
+        Some((self.small.clone(), self.small_since_us?))
     }
 }
 
@@ -122,13 +101,58 @@ impl Flusher {
         Self { lake, ingester, metrics, checkpoint_every: checkpoint_every.max(1) }
     }
 
-    /// Commits a window to every table that it has rows of. May be called
+    /// Commits a whole window to every table that it has rows of. May be called
     /// again with the same window after an error, and with rows that are
     /// committed already: each table's own `txn` says what is still missing.
     pub async fn flush(&self, window: &Window) -> Result<(), IngestError> {
-        for (table, rows) in &window.rows {
+        loop {
+            match self.commit(&self.plan(window, None, 0).await?, None).await {
+                Err(IngestError::Overtaken { .. }) => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Says what a flush of the window would do: what would become files, and
+    /// what the policy lets wait. Without a policy nothing waits.
+    pub async fn plan(
+        &self,
+        window: &Window,
+        policy: Option<&Policy>,
+        now_us: i64,
+    ) -> Result<Round, IngestError> {
+        let mut round = Round { through: window.through(), ..Round::default() };
+        for table in window.tables() {
+            let log = self.lake.table(table);
+            let above = Boundary::of(log, &log.snapshot().await?, &self.ingester).await?;
+            let parts = window.waiting(table, above);
+            if parts.is_empty() {
+                continue;
+            }
+            let split = match policy {
+                Some(policy) => carry::split(table, &parts, policy, now_us)
+                    .map_err(|error| IngestError::Rows { table, source: error.into() })?,
+                None => {
+                    Split { large: parts.iter().map(|part| part.rows.clone()).collect(), ..Split::default() }
+                }
+            };
+            round.tables.push(Due { table, above, rows: split.large });
+            if !split.small.is_empty() {
+                round.small.push((table, split.small));
+                round.small_since_us = round.small_since_us.into_iter().chain(split.small_since_us).min();
+            }
+        }
+        Ok(round)
+    }
+
+    /// Does what a plan says, after its small rows were carried over, into the
+    /// object `carried`. When something else was committed to one of the tables
+    /// for this log meanwhile, [`IngestError::Overtaken`] asks for a new plan, of
+    /// a window that holds the carried object too.
+    pub async fn commit(&self, round: &Round, carried: Option<u64>) -> Result<(), IngestError> {
+        for due in &round.tables {
             let started = Instant::now();
-            self.flush_table(*table, rows, window.through).await?;
+            self.commit_table(due, round.through, carried).await?;
             self.metrics.commit.observe(started.elapsed().as_secs_f64());
         }
         Ok(())
@@ -157,18 +181,22 @@ impl Flusher {
         let (mut window, mut deletable) = (Window::default(), Vec::new());
         for key in left {
             match self.read(key, now_us).await {
-                Ok(Left::Rows { rows, bytes, written_at_us }) => {
-                    window.add(key.number, &rows, bytes, written_at_us)
+                Ok(Left::Rows { rows, is_carried, since_us }) => {
+                    let memory = |batches: &[RecordBatch]| -> usize {
+                        batches.iter().map(RecordBatch::get_array_memory_size).sum()
+                    };
+                    let bytes = rows.iter().map(|(_, batches)| memory(batches)).sum();
+                    window.add(Origin { number: key.number, is_carried, since_us, bytes }, &rows);
                 }
-                Ok(Left::Opening { written_at_us }) if now_us - written_at_us > OPENINGS_KEPT_US => {
+                Ok(Left::Sign { written_at_us }) if now_us - written_at_us > SIGNS_KEPT_US => {
                     deletable.push(key.number);
                 }
-                Ok(Left::Opening { .. }) => {}
+                Ok(Left::Sign { .. }) => {}
                 // Only what is committed is ever deleted.
                 Err(IngestError::Lake(error)) if error.is_not_found() => {}
                 Err(error) => return Err(error),
             }
-            if window.bytes >= window_bytes {
+            if window.bytes() >= window_bytes {
                 self.flush(&window).await?;
                 deletable.extend(std::mem::take(&mut window).into_numbers());
             }
@@ -178,18 +206,39 @@ impl Flusher {
         Ok(deletable)
     }
 
+    /// Deletes objects without rows below `below` that are old enough.
+    pub async fn sweep_signs(&self, below: u64, now_us: i64) -> Result<usize, LakeError> {
+        let mut swept = 0;
+        for key in self.lake.wal_keys_of(&self.ingester).await? {
+            if key.number >= below {
+                break;
+            }
+            let header = match self.lake.read_wal(&key).await {
+                Ok(object) => object.header().clone(),
+                Err(error) if error.is_not_found() || error.is_damage() => continue,
+                Err(error) => return Err(error),
+            };
+            if header.segments.is_empty() && now_us - header.written_at_us > SIGNS_KEPT_US {
+                self.lake.delete_wal(&key).await?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
     async fn read(&self, key: &WalKey, now_us: i64) -> Result<Left, IngestError> {
         let object = match self.lake.read_wal(key).await {
             Ok(object) => object,
             Err(error) if error.is_damage() => return self.set_aside(key, 1, &error, now_us).await,
             Err(error) => return Err(error.into()),
         };
-        let (header, bytes) = (object.header(), object.body_bytes() as usize);
+        let header = object.header();
         if header.segments.is_empty() {
-            return Ok(Left::Opening { written_at_us: header.written_at_us });
+            return Ok(Left::Sign { written_at_us: header.written_at_us });
         }
+        let (is_carried, since_us) = (header.is_carried(), header.since_us());
         match object.rows() {
-            Ok(rows) => Ok(Left::Rows { rows, bytes, written_at_us: header.written_at_us }),
+            Ok(rows) => Ok(Left::Rows { rows, is_carried, since_us }),
             Err(error) => {
                 let count = header.segments.iter().map(|segment| segment.rows).sum();
                 self.set_aside(key, count, &error, now_us).await
@@ -213,35 +262,31 @@ impl Flusher {
             Loss { node: "", cluster: self.lake.cluster(), lane, class, reason, count: count as i64, detail };
         let table = Table::Losses;
         let row = loss.row(now_us).map_err(|error| IngestError::Rows { table, source: error.into() })?;
-        Ok(Left::Rows { rows: vec![(table, vec![row])], bytes: 0, written_at_us: now_us })
+        Ok(Left::Rows { rows: vec![(table, vec![row])], is_carried: false, since_us: now_us })
     }
 
-    async fn flush_table(
-        &self,
-        table: Table,
-        rows: &[(u64, RecordBatch)],
-        through: u64,
-    ) -> Result<(), IngestError> {
-        let (log, app) = (self.lake.table(table), txn_app(&self.ingester));
-        let mut written: Option<(u64, Vec<DataFile>)> = None;
+    async fn commit_table(&self, due: &Due, through: u64, carried: Option<u64>) -> Result<(), IngestError> {
+        let table = due.table;
+        let log = self.lake.table(table);
+        let mut written: Option<(Instant, Vec<DataFile>)> = None;
         let mut pause = Duration::from_millis(5);
         loop {
             let base = log.snapshot().await?;
-            let committed = log.txn(&base, &app).await?.unwrap_or(0).max(0) as u64;
-            let missing: Vec<_> = rows
-                .iter()
-                .filter(|(number, _)| *number > committed)
-                .map(|(_, batch)| batch.clone())
-                .collect();
-            if missing.is_empty() || committed >= through {
+            let boundary = Boundary::of(log, &base, &self.ingester).await?;
+            if boundary.committed >= through {
                 return Ok(());
             }
-            let add = match written.take() {
-                Some((above, files)) if above == committed => files,
-                _ => self.write(table, missing).await?,
+            if boundary != due.above {
+                return Err(IngestError::Overtaken { table, committed: boundary.committed });
+            }
+            let (since, add) = match written.take() {
+                // Older ones may have been taken for forgotten and deleted.
+                Some((since, files)) if since.elapsed() < FILES_WAIT_AT_MOST => (since, files),
+                _ => (Instant::now(), self.write(table, due.rows.clone()).await?),
             };
-            written = Some((committed, add.clone()));
-            let txn = Some(Txn { app: app.clone(), version: through as i64 });
+            written = Some((since, add.clone()));
+            let carried = carried.map(|number| number as i64);
+            let txn = Some(Txn { app: txn_app(&self.ingester), version: through as i64, carried });
             match log.commit(&base, Change { txn, add, remove: vec![] }).await? {
                 Committed::At(version) => {
                     self.checkpoint_sometimes(table, version).await;
@@ -255,6 +300,9 @@ impl Flusher {
     }
 
     async fn write(&self, table: Table, batches: Vec<RecordBatch>) -> Result<Vec<DataFile>, IngestError> {
+        if batches.is_empty() {
+            return Ok(vec![]);
+        }
         let encoded = tokio::task::spawn_blocking(move || encode(table, &batches)).await??;
         let mut files = Vec::with_capacity(encoded.len());
         for Encoded { tenant, date, rows, min_time_us, max_time_us, null_times, bytes } in encoded {

@@ -10,11 +10,15 @@
 //!
 //! Entry point: [`Ingest::start`]. A batch is acknowledged only after the WAL
 //! object that holds it is durable; that object also carries how far every
-//! collector's numbers are durable, so a successor needs nothing else. Pure
-//! parts are [`dedupe`], [`stamp`],
-//! [`sort`], [`encode`] and [`loss`].
+//! collector's numbers are durable, so a successor needs nothing else. Several
+//! ingesters may share a bucket, each with a log of its own: collectors move
+//! between them at will, and what one left in its log another finishes. Pure
+//! parts are [`dedupe`], [`stamp`], [`window`], [`carry`], [`sort`], [`encode`]
+//! and [`loss`].
 
+mod adopt;
 mod announce;
+pub mod carry;
 pub mod config;
 pub mod dedupe;
 pub mod encode;
@@ -28,6 +32,7 @@ pub mod stamp;
 mod tasks;
 pub mod tenants;
 pub mod wal;
+pub mod window;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -45,10 +50,11 @@ use tonic::transport::Endpoint;
 pub use config::Config;
 pub use error::IngestError;
 
+use adopt::Adopter;
 use announce::Announcer;
 use flush::Flusher;
 use metrics::Metrics;
-use server::{Listeners, LocalDoor, Services, Shared, TailService, Token};
+use server::{Guard, Listeners, LocalDoor, Services, Shared, TailService, Token};
 use tasks::{FlushLoop, Pending, Writer};
 use tenants::SharedMapping;
 use wal::Wal;
@@ -63,6 +69,7 @@ pub struct Ingest {
     server: JoinHandle<Result<(), IngestError>>,
     writer: JoinHandle<Result<(), IngestError>>,
     flusher: JoinHandle<()>,
+    adopter: JoinHandle<()>,
 }
 
 // === impl Ingest ===
@@ -76,6 +83,7 @@ impl Ingest {
         metrics: &mut Registry,
         stop: CancellationToken,
     ) -> Result<Self, IngestError> {
+        config.check()?;
         let metrics = Metrics::register(metrics);
         let ingester: IngesterId = config.ingester_id.parse()?;
         let token = Token::read(config.token_file.as_deref())?;
@@ -96,6 +104,8 @@ impl Ingest {
         let pending = Arc::new(Pending::default());
         let (requests, received) = mpsc::channel(256);
         let (landed, to_flush) = mpsc::unbounded_channel();
+        let (carries, to_carry) = mpsc::channel(1);
+        let adopter = Adopter::new(Arc::clone(&lake), ingester.clone(), metrics.clone(), &config);
         let flush_loop = FlushLoop {
             flusher: Flusher::new(
                 Arc::clone(&lake),
@@ -105,6 +115,7 @@ impl Ingest {
             ),
             left,
             landed: to_flush,
+            carries,
             pending: Arc::clone(&pending),
             config: config.clone(),
             metrics: metrics.clone(),
@@ -113,13 +124,14 @@ impl Ingest {
         let writer = Writer {
             wal,
             requests: received,
+            carries: to_carry,
             landed,
             announcer: Arc::clone(&announcer),
             pending,
             config: config.clone(),
             metrics: metrics.clone(),
         };
-        let memory_pieces = (config.inflight_bytes / 1024).clamp(1, Semaphore::MAX_PERMITS);
+        let memory_pieces = (config.inflight_bytes() / 1024).clamp(1, Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             lake,
             requests,
@@ -130,7 +142,7 @@ impl Ingest {
             streams: Mutex::new(HashMap::new()),
             stop: stop.clone(),
         });
-        let tail = TailService { ingester, announcer, token: token.clone(), metrics, stop: stop.clone() };
+        let tail = TailService { ingester, announcer, guard: Guard::default(), metrics, stop: stop.clone() };
         let (listen_addr, door) = (listeners.addr, Arc::clone(&listeners.door));
         Ok(Self {
             listen_addr,
@@ -139,6 +151,7 @@ impl Ingest {
             server: tokio::spawn(Services { shared, tail }.serve(listeners, token, stop.clone())),
             writer: tokio::spawn(stop_when_done(writer, stop.clone())),
             flusher: tokio::spawn(flush_loop.run()),
+            adopter: tokio::spawn(adopter.run(stop.clone())),
             stop,
         })
     }
@@ -168,11 +181,17 @@ impl Ingest {
     /// the configuration allows.
     pub async fn join(self) -> Result<(), IngestError> {
         self.stop.cancelled().await;
-        let tasks = [self.server.abort_handle(), self.writer.abort_handle(), self.flusher.abort_handle()];
+        let tasks = [
+            self.server.abort_handle(),
+            self.writer.abort_handle(),
+            self.flusher.abort_handle(),
+            self.adopter.abort_handle(),
+        ];
         let ending = async {
             self.server.await??;
             self.writer.await??;
             self.flusher.await?;
+            self.adopter.await?;
             Ok(())
         };
         match tokio::time::timeout(self.drain_timeout, ending).await {

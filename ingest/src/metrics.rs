@@ -1,5 +1,7 @@
 //! What ingest counts, `bailiwick_ingest_…`.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -19,6 +21,13 @@ pub struct TableLabel {
 pub struct ReasonLabel {
     /// The reason, a fixed word.
     pub reason: String,
+}
+
+/// One label: which node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NodeLabel {
+    /// The node's name.
+    pub node: String,
 }
 
 /// Ingest's metrics; clones count together.
@@ -60,6 +69,18 @@ pub struct Metrics {
     pub mapping_failures: Counter,
     /// Entries of the tenant mapping in use.
     pub mapped_tenants: Gauge,
+    /// Collectors that moved here, or came for the first time.
+    pub claimed_collectors: Counter,
+    /// Collectors that moved to another ingester.
+    pub left_collectors: Counter,
+    /// Rows written into the WAL once more because they were too few for a file.
+    pub carried_rows: Counter,
+    /// Logs of other ingesters that were taken over and committed.
+    pub adopted_logs: Counter,
+    /// Rows of events more than a day old.
+    pub late_rows: Counter,
+    /// How far each node's newest event was ahead of this clock, seconds; negative behind.
+    pub clock_ahead: Family<NodeLabel, Gauge<f64, AtomicU64>>,
     /// Ship streams open now.
     pub streams: Gauge,
     /// Followers of Tail that were too slow and must go to the bucket.
@@ -93,6 +114,12 @@ impl Metrics {
             pending_bytes: Gauge::default(),
             mapping_failures: Counter::default(),
             mapped_tenants: Gauge::default(),
+            claimed_collectors: Counter::default(),
+            left_collectors: Counter::default(),
+            carried_rows: Counter::default(),
+            adopted_logs: Counter::default(),
+            late_rows: Counter::default(),
+            clock_ahead: Family::default(),
             streams: Gauge::default(),
             tails_cut_off: Counter::default(),
             damaged_wal: Counter::default(),
@@ -130,6 +157,13 @@ impl Metrics {
         to.register_with_unit("pending", "durable, not committed", Unit::Bytes, self.pending_bytes.clone());
         to.register("mapping_failures", "changed tenant mappings not usable", self.mapping_failures.clone());
         to.register("mapped_tenants", "entries of the tenant mapping in use", self.mapped_tenants.clone());
+        to.register("claimed_collectors", "collectors that came here", self.claimed_collectors.clone());
+        to.register("left_collectors", "collectors that left", self.left_collectors.clone());
+        to.register("carried_rows", "rows kept in the wal for a larger file", self.carried_rows.clone());
+        to.register("adopted_logs", "logs of other ingesters finished here", self.adopted_logs.clone());
+        to.register("late_rows", "rows of events over a day old", self.late_rows.clone());
+        let ahead = "a node's newest event ahead of this clock";
+        to.register_with_unit("clock_ahead", ahead, Unit::Seconds, self.clock_ahead.clone());
         to.register("streams", "ship streams open", self.streams.clone());
         to.register("tails_cut_off", "followers too far behind", self.tails_cut_off.clone());
         to.register("damaged_wal_objects", "wal objects set aside", self.damaged_wal.clone());

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 
-pub(crate) use auth::Token;
+pub(crate) use auth::{Guard, Token};
 pub(crate) use listen::{Listeners, LocalDoor};
 pub(crate) use ship::{Shared, ShipService};
 pub(crate) use tail::TailService;
@@ -41,13 +41,14 @@ impl Services {
         token: Token,
         stop: CancellationToken,
     ) -> Result<(), IngestError> {
-        let tcp = self.router(listeners.server()?, token);
+        let guard = Guard { token, names: listeners.asks_for_certificates() };
+        let tcp = self.router(listeners.server()?, guard);
         let incoming = TcpListenerStream::new(listeners.tcp);
         let tcp = tcp.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
         let local = match listeners.local {
             // Who can open the socket is this process's own user.
             Some(listener) => {
-                let router = self.router(Server::builder(), Token::default());
+                let router = self.router(Server::builder(), Guard::default());
                 let incoming = UnixListenerStream::new(listener);
                 Either::Left(router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()))
             }
@@ -58,9 +59,9 @@ impl Services {
         Ok(())
     }
 
-    fn router(&self, mut server: Server, token: Token) -> Router {
-        let ship = ShipService { shared: Arc::clone(&self.shared), token: token.clone() };
-        let tail = TailService { token, ..self.tail.clone() };
+    fn router(&self, mut server: Server, guard: Guard) -> Router {
+        let ship = ShipService { shared: Arc::clone(&self.shared), guard: guard.clone() };
+        let tail = TailService { guard, ..self.tail.clone() };
         let ship = ShipServer::new(ship).max_decoding_message_size(MAX_BATCH_BYTES + AROUND_BATCH_BYTES);
         let tail = TailServer::new(tail).max_encoding_message_size(usize::MAX);
         server.add_service(ship).add_service(tail)

@@ -29,6 +29,19 @@ pub struct Stamped {
     pub batch: RecordBatch,
     /// How many had no believable time and got the day of their arrival.
     pub undated: u64,
+    /// How many are of events more than a day before their arrival.
+    pub late: u64,
+    /// How far the newest believable event is ahead of the arrival,
+    /// microseconds; negative behind, nothing without a believable one.
+    pub ahead_us: Option<i64>,
+}
+
+/// Every row's time to sort it by, and what was noticed about them.
+struct Times {
+    times_us: Vec<i64>,
+    undated: u64,
+    late: u64,
+    newest_us: Option<i64>,
 }
 
 /// Stamps a batch of the table's wire schema that arrived at `now_us`.
@@ -38,7 +51,7 @@ pub fn stamp(
     mapping: &Mapping,
     now_us: i64,
 ) -> Result<Stamped, ArrowError> {
-    let (times_us, undated) = event_times(wire, now_us)?;
+    let Times { times_us, undated, late, newest_us } = event_times(wire, now_us)?;
     let days = times_us.iter().map(|time_us| time_us.div_euclid(DAY_US) as i32);
     let tenant = Owners::of(table, wire, mapping)?.column(&times_us, mapping)?;
     let arrival = TimestampMicrosecondArray::from_value(now_us, wire.num_rows()).with_timezone("UTC");
@@ -54,25 +67,43 @@ pub fn stamp(
         stamps.remove(name).or_else(|| wire.column_by_name(name).cloned()).ok_or_else(|| missing(name))
     };
     let columns = schema.fields().iter().map(column).collect::<Result<_, _>>()?;
-    Ok(Stamped { batch: RecordBatch::try_new(schema, columns)?, undated })
+    let batch = RecordBatch::try_new(schema, columns)?;
+    Ok(Stamped { batch, undated, late, ahead_us: newest_us.map(|newest_us| newest_us - now_us) })
+}
+
+// === impl Stamped ===
+
+impl Stamped {
+    /// Whose rows are in it.
+    pub fn tenants(&self) -> Vec<&str> {
+        let column =
+            self.batch.column_by_name("tenant").and_then(|column| column.as_dictionary_opt::<Int32Type>());
+        let names = column.and_then(|column| column.values().as_string_opt::<i32>());
+        names.into_iter().flat_map(|names| names.iter().flatten()).collect()
+    }
 }
 
 /// Every row's time, or its arrival's where there is none to believe.
-fn event_times(wire: &RecordBatch, now_us: i64) -> Result<(Vec<i64>, u64), ArrowError> {
+fn event_times(wire: &RecordBatch, now_us: i64) -> Result<Times, ArrowError> {
     let times =
         wire.column_by_name("time").and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
     let times = times.ok_or_else(|| ArrowError::SchemaError("column time is missing".into()))?;
     let believable = EARLIEST_US..now_us.saturating_add(AHEAD_US);
-    let mut undated = 0;
-    let mut believe = |time: Option<i64>| match time.filter(|time| believable.contains(time)) {
-        Some(time_us) => time_us,
-        None => {
-            undated += 1;
-            now_us
+    let mut found = Times { times_us: Vec::with_capacity(times.len()), undated: 0, late: 0, newest_us: None };
+    for time in times {
+        match time.filter(|time| believable.contains(time)) {
+            Some(time_us) => {
+                found.late += u64::from(time_us < now_us - DAY_US);
+                found.newest_us = found.newest_us.max(Some(time_us));
+                found.times_us.push(time_us);
+            }
+            None => {
+                found.undated += 1;
+                found.times_us.push(now_us);
+            }
         }
-    };
-    let times_us = times.iter().map(&mut believe).collect();
-    Ok((times_us, undated))
+    }
+    Ok(found)
 }
 
 /// How the owner of each row of one batch is found.

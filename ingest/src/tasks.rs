@@ -12,20 +12,31 @@ use tokio_util::sync::CancellationToken;
 use crate::announce::Announcer;
 use crate::config::Config;
 use crate::dedupe::Verdict;
-use crate::flush::{Flusher, Window};
+use crate::flush::{Flusher, Round};
 use crate::metrics::Metrics;
-use crate::wal::{Landed, Ready, Wal};
+use crate::wal::{Landed, Ready, TableRows, Wal};
+use crate::window::Window;
 use crate::{IngestError, now_us};
 
-/// Flushes stop keeping up when this many times `flush_at_bytes` wait.
-const WINDOWS_WAITING: usize = 4;
+/// So many WAL objects become one even if all of their rows must wait: readers
+/// open each of them.
+const OBJECTS_AT_MOST: usize = 256;
 
 /// What a stream asks of the writer.
 pub(crate) enum Request {
-    /// What is expected next of this numbering?
-    Expected { collector: CollectorId, incarnation: u64, reply: oneshot::Sender<u64> },
+    /// Receive from this collector; what is expected next of its numbering?
+    /// Nothing, when another ingester was quicker.
+    Expected { collector: CollectorId, incarnation: u64, reply: oneshot::Sender<Option<u64>> },
     /// Make this durable, then say so. The permit is for its memory.
     Batch { ready: Ready, reply: oneshot::Sender<Verdict>, permit: OwnedSemaphorePermit },
+}
+
+/// Rows that the flush loop wants written once more, behind all others. The
+/// object is announced to the flush loop as any other is.
+pub(crate) struct Carry {
+    rows: TableRows,
+    since_us: i64,
+    done: oneshot::Sender<u64>,
 }
 
 /// Bytes that are durable but not committed, shared by both loops.
@@ -38,6 +49,7 @@ pub(crate) struct Pending {
 pub(crate) struct Writer {
     pub(crate) wal: Wal,
     pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) carries: mpsc::Receiver<Carry>,
     pub(crate) landed: mpsc::UnboundedSender<Arc<Landed>>,
     pub(crate) announcer: Arc<Announcer>,
     pub(crate) pending: Arc<Pending>,
@@ -49,6 +61,7 @@ pub(crate) struct FlushLoop {
     pub(crate) flusher: Flusher,
     pub(crate) left: Vec<WalKey>,
     pub(crate) landed: mpsc::UnboundedReceiver<Arc<Landed>>,
+    pub(crate) carries: mpsc::Sender<Carry>,
     pub(crate) pending: Arc<Pending>,
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
@@ -69,6 +82,7 @@ struct Waiting {
 /// One group on its way into a WAL object.
 #[derive(Default)]
 struct Group {
+    newcomers: Vec<(CollectorId, u64, oneshot::Sender<Option<u64>>)>,
     ready: Vec<Ready>,
     replies: Vec<oneshot::Sender<Verdict>>,
     permits: Vec<OwnedSemaphorePermit>,
@@ -80,26 +94,77 @@ struct Group {
 impl Writer {
     /// Runs until nobody can ask any more, or the WAL is somebody else's.
     pub(crate) async fn run(mut self) -> Result<(), IngestError> {
-        while let Some(first) = self.requests.recv().await {
-            let started = Instant::now();
-            let mut group = Group::default();
-            self.take(first, &mut group);
-            self.gather(&mut group).await;
-            if group.ready.is_empty() {
-                continue;
+        loop {
+            tokio::select! {
+                Some(carry) = self.carries.recv() => self.carry(carry).await?,
+                first = self.requests.recv() => match first {
+                    Some(first) => self.group(first).await?,
+                    None => return Ok(()),
+                },
             }
-            self.pending.below(self.config.flush_at_bytes.saturating_mul(WINDOWS_WAITING)).await;
-            let (verdicts, landed) = self.wal.commit(&group.ready, now_us()).await?;
-            if let Some(landed) = landed.map(Arc::new) {
-                self.metrics.wal_write.observe(started.elapsed().as_secs_f64());
-                self.pending.add(landed.bytes);
-                self.metrics.pending_bytes.set(self.pending.bytes.load(Ordering::Relaxed) as i64);
-                self.announcer.announce(landed.number, &landed.encoded);
-                let _ = self.landed.send(landed);
-            }
-            self.answer(group, verdicts);
+        }
+    }
+
+    async fn group(&mut self, first: Request) -> Result<(), IngestError> {
+        let started = Instant::now();
+        let mut group = Group::default();
+        self.take(first, &mut group);
+        self.gather(&mut group).await;
+        self.welcome(std::mem::take(&mut group.newcomers)).await?;
+        if group.ready.is_empty() {
+            return Ok(());
+        }
+        self.room().await?;
+        let (verdicts, landed) = self.wal.commit(&group.ready, now_us()).await?;
+        if let Some(landed) = landed {
+            self.metrics.wal_write.observe(started.elapsed().as_secs_f64());
+            self.land(landed);
+        }
+        self.answer(group, verdicts);
+        Ok(())
+    }
+
+    async fn welcome(
+        &mut self,
+        newcomers: Vec<(CollectorId, u64, oneshot::Sender<Option<u64>>)>,
+    ) -> Result<(), IngestError> {
+        let collectors: Vec<_> = newcomers.iter().map(|(collector, ..)| collector.clone()).collect();
+        self.wal.claim(&collectors, now_us()).await?;
+        for (collector, incarnation, reply) in newcomers {
+            let _ = reply.send(self.wal.expected_seq(&collector, incarnation));
         }
         Ok(())
+    }
+
+    /// Waits until what waits for the tables is little enough. The flush loop
+    /// may need this very task to get there.
+    async fn room(&mut self) -> Result<(), IngestError> {
+        let (pending, limit) = (Arc::clone(&self.pending), self.config.pending_bytes());
+        let below = pending.below(limit);
+        tokio::pin!(below);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut below => return Ok(()),
+                Some(carry) = self.carries.recv() => self.carry(carry).await?,
+            }
+        }
+    }
+
+    async fn carry(&mut self, carry: Carry) -> Result<(), IngestError> {
+        let Carry { rows, since_us, done } = carry;
+        let landed = self.wal.carry(rows, since_us, now_us()).await?;
+        let number = landed.number;
+        self.land(landed);
+        let _ = done.send(number);
+        Ok(())
+    }
+
+    fn land(&self, landed: Landed) {
+        self.pending.add(landed.bytes);
+        self.metrics.pending_bytes.set(self.pending.bytes.load(Ordering::Relaxed) as i64);
+        self.announcer.announce(landed.number, &landed.encoded);
+        let _ = self.landed.send(Arc::new(landed));
     }
 
     async fn gather(&mut self, group: &mut Group) {
@@ -117,7 +182,10 @@ impl Writer {
             // What is in the group is not durable yet, so it does not count; it
             // will be sent again and recognised.
             Request::Expected { collector, incarnation, reply } => {
-                let _ = reply.send(self.wal.expected_seq(&collector, incarnation));
+                match self.wal.expected_seq(&collector, incarnation) {
+                    None => group.newcomers.push((collector, incarnation, reply)),
+                    expected => drop(reply.send(expected)),
+                }
             }
             Request::Batch { ready, reply, permit } => {
                 group.bytes += ready.bytes;
@@ -135,6 +203,10 @@ impl Writer {
                 Verdict::Duplicate => self.metrics.duplicate_batches.inc(),
                 Verdict::Gap { .. } => {
                     self.metrics.reject("gap");
+                    0
+                }
+                Verdict::Left => {
+                    self.metrics.reject("left");
                     0
                 }
             };
@@ -166,7 +238,7 @@ impl FlushLoop {
             };
             let lag_us = waiting.window.oldest_us().map_or(0, |oldest_us| now_us() - oldest_us);
             self.metrics.flush_lag.set(lag_us / 1_000_000);
-            if last || waiting.is_due(self.config.flush_at_bytes) {
+            if last || waiting.is_due(self.config.flush_at_bytes()) {
                 self.round(&mut waiting, last).await;
             }
             if last {
@@ -178,15 +250,20 @@ impl FlushLoop {
     /// One flush, and the deletion of what the one before it committed: a
     /// flush later than it could go, so that readers that have just listed it
     /// find it.
-    async fn round(&self, waiting: &mut Waiting, last: bool) {
-        if !waiting.window.is_empty() && !self.flush(&waiting.window, last).await {
-            waiting.failures += 1;
-            waiting.due = tokio::time::Instant::now() + self.pause(waiting.failures);
-            return;
-        }
+    async fn round(&mut self, waiting: &mut Waiting, last: bool) {
+        let flushed = match self.flush(&mut waiting.window, last).await {
+            Ok(flushed) => flushed,
+            Err(error) => {
+                self.metrics.flush_failures.inc();
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, last, "rows stay in the wal, they are flushed later");
+                waiting.failures += 1;
+                waiting.due = tokio::time::Instant::now() + self.pause(waiting.failures);
+                return;
+            }
+        };
         waiting.failures = 0;
         waiting.due = tokio::time::Instant::now() + self.flush_after();
-        let flushed = std::mem::take(&mut waiting.window);
         self.pending.remove(flushed.bytes());
         self.metrics.pending_bytes.set(self.pending.bytes.load(Ordering::Relaxed) as i64);
         let through = flushed.through();
@@ -200,6 +277,47 @@ impl FlushLoop {
         waiting.deletable.extend(flushed.into_numbers());
     }
 
+    /// Moves a window into the tables and returns it; what arrived meanwhile
+    /// takes its place. Rows too few for files are carried over first, and when
+    /// there are no others, they all wait where they are. After an error the
+    /// window holds everything that still waits.
+    async fn flush(&mut self, window: &mut Window, last: bool) -> Result<Window, IngestError> {
+        let policy = (!last).then(|| self.config.carry_policy());
+        let round = self.flusher.plan(window, policy.as_ref(), now_us()).await?;
+        let waits = !last && !round.makes_files() && window.objects() < OBJECTS_AT_MOST;
+        if waits {
+            return Ok(Window::default());
+        }
+        let flushing = std::mem::take(window);
+        let done = match self.carry(&round, window).await {
+            Ok(carried) => self.flusher.commit(&round, carried).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(()) => Ok(flushing),
+            Err(error) => {
+                let later = std::mem::replace(window, flushing);
+                window.append(later);
+                Err(error)
+            }
+        }
+    }
+
+    /// Has a round's small rows written once more, and takes note of what the
+    /// WAL got until then. Returns the object that they are in.
+    async fn carry(&mut self, round: &Round, later: &mut Window) -> Result<Option<u64>, IngestError> {
+        let Some((rows, since_us)) = round.small() else { return Ok(None) };
+        let (done, carried) = oneshot::channel();
+        let carry = Carry { rows, since_us, done };
+        self.carries.send(carry).await.map_err(|_| IngestError::Stopped)?;
+        let number = carried.await.map_err(|_| IngestError::Stopped)?;
+        while later.through() < number {
+            let Some(landed) = self.landed.recv().await else { return Err(IngestError::Stopped) };
+            later.push(&landed);
+        }
+        Ok(Some(number))
+    }
+
     /// Between two tries of a failing flush: every try writes its files anew.
     fn pause(&self, failures: u32) -> Duration {
         let first = Duration::from_millis(self.config.retry_at_most_ms.max(100));
@@ -208,15 +326,6 @@ impl FlushLoop {
 
     fn flush_after(&self) -> Duration {
         Duration::from_millis(self.config.flush_after_ms)
-    }
-
-    /// A failed flush is tried again by the next round with more rows in it.
-    async fn flush(&self, window: &Window, last: bool) -> bool {
-        let Err(error) = self.flusher.flush(window).await else { return true };
-        self.metrics.flush_failures.inc();
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        tracing::error!(%error, cause, last, "rows stay in the wal, they are flushed later");
-        false
     }
 
     async fn clean_up(&self, waiting: &mut Waiting) {
@@ -235,7 +344,7 @@ impl FlushLoop {
     async fn replay(&self) -> bool {
         let mut pause = Duration::from_millis(100);
         loop {
-            let window_bytes = self.config.flush_at_bytes / 4;
+            let window_bytes = self.config.flush_at_bytes();
             match self.flusher.replay(&self.left, window_bytes, now_us()).await {
                 Ok(mut deletable) => {
                     if let Err(error) = self.flusher.clean_up(&mut deletable).await {

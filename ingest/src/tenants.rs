@@ -12,10 +12,18 @@
 //!
 //! The first entry in file order that matches and is in effect at the event's
 //! time claims it.
+//!
+//! ```yaml
+//! collectors:                         # optional
+//!   - collectors: [edge-*]            # globs of collector ids
+//!     tenants: [shop, _host]          # the only tenants that they may send rows of
+//! ```
+//!
+//! A collector that no entry names may send rows of every tenant.
 
 mod reload;
 
-use bailiwick_proto::TenantId;
+use bailiwick_proto::{CollectorId, TenantId};
 use chrono::{DateTime, NaiveDate, NaiveTime};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
@@ -27,6 +35,7 @@ pub use reload::SharedMapping;
 #[derive(Debug, Clone, Default)]
 pub struct Mapping {
     entries: Vec<Entry>,
+    bounds: Vec<Bound>,
 }
 
 /// By which property something is claimed.
@@ -86,11 +95,28 @@ struct Entry {
     users: GlobSet,
 }
 
+/// Which tenants some collectors may send rows of.
+#[derive(Debug, Clone)]
+struct Bound {
+    collectors: GlobSet,
+    tenants: Vec<TenantId>,
+}
+
 /// The file's root.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
+    #[serde(default)]
     tenants: Vec<RawEntry>,
+    #[serde(default)]
+    collectors: Vec<RawBound>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBound {
+    collectors: Vec<Spanned<String>>,
+    tenants: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,9 +155,17 @@ impl Mapping {
         let raw: Option<Raw> =
             serde_saphyr::from_str(text).map_err(|error| MappingError::shape(file, &error))?;
         let reader = Reader { file };
-        let raw = raw.map(|raw| raw.tenants).unwrap_or_default();
-        let entries = raw.iter().map(|entry| reader.entry(entry));
-        Ok(Self { entries: entries.collect::<Result<_, _>>()? })
+        let raw = raw.unwrap_or_default();
+        let entries = raw.tenants.iter().map(|entry| reader.entry(entry));
+        let bounds = raw.collectors.iter().map(|bound| reader.bound(bound));
+        Ok(Self { entries: entries.collect::<Result<_, _>>()?, bounds: bounds.collect::<Result<_, _>>()? })
+    }
+
+    /// The first of `tenants` that the collector may not send rows of.
+    pub fn stranger<'t>(&self, collector: &CollectorId, tenants: Vec<&'t str>) -> Option<&'t str> {
+        let of_collector = |bound: &&Bound| bound.collectors.is_match(collector.as_str());
+        let bound = self.bounds.iter().find(of_collector)?;
+        tenants.into_iter().find(|tenant| !bound.tenants.iter().any(|allowed| allowed.as_str() == *tenant))
     }
 
     /// Entries that claim `value` at some time, in file order.
@@ -165,6 +199,17 @@ impl Reader<'_> {
             cgroups: self.globs("cgroups", &raw.cgroups)?,
             users: self.globs("users", &raw.users)?,
         })
+    }
+
+    fn bound(&self, raw: &RawBound) -> Result<Bound, MappingError> {
+        let tenant = |tenant: &Spanned<String>| {
+            tenant
+                .value
+                .parse()
+                .map_err(|error: bailiwick_proto::InvalidId| self.field("tenants", tenant, error.to_string()))
+        };
+        let tenants = raw.tenants.iter().map(tenant).collect::<Result<_, _>>()?;
+        Ok(Bound { collectors: self.globs("collectors", &raw.collectors)?, tenants })
     }
 
     fn time(&self, field: &'static str, raw: Option<&Spanned<String>>) -> Result<Option<i64>, MappingError> {
@@ -232,6 +277,19 @@ mod tests {
             ]
             .join("\n")
         );
+    }
+
+    #[test]
+    fn a_bound_collector_may_send_rows_of_its_tenants_only() {
+        let text = "collectors:\n- collectors: [edge-*]\n  tenants: [shop, _host]\n- collectors: [edge-1]\n  tenants: [bank]\n";
+        let mapping = Mapping::parse("t.yaml", text).unwrap();
+        let stranger = |collector: &str, tenants| mapping.stranger(&collector.parse().unwrap(), tenants);
+        assert_eq!(stranger("edge-1", vec!["shop", "_host"]), None);
+        assert_eq!(stranger("edge-1", vec!["shop", "bank"]), Some("bank"), "the first entry counts");
+        assert_eq!(stranger("node-1", vec!["bank"]), None, "others are not bound");
+        let refused =
+            Mapping::parse("t.yaml", "collectors:\n- collectors: [a]\n  tenants: [a/b]\n").unwrap_err();
+        assert!(refused.to_string().starts_with("tenant mapping t.yaml:3: field tenants:"), "{refused}");
     }
 
     #[test]

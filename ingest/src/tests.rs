@@ -5,6 +5,7 @@ mod access;
 mod bad_input;
 mod delivery;
 mod failing_store;
+mod moves;
 mod rig;
 mod rows;
 mod simulation;

@@ -1,19 +1,22 @@
 //! This ingester's own log: taking it over, and adding to it, once each number.
 
+mod claim;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use bailiwick_lake::keys::WalKey;
-use bailiwick_lake::{EncodedRows, Lake, LakeError, WalHeader, fresh_name, txn_app};
+use bailiwick_lake::{EncodedRows, Lake, LakeError, WalHeader, WalKind, fresh_name, txn_app};
 use bailiwick_proto::{CollectorId, IngesterId, Table};
-use bytes::Bytes;
 
 use crate::IngestError;
 use crate::dedupe::{Dedupe, Verdict};
 use crate::metrics::{Metrics, TableLabel};
 
+/// A collector that was not heard for so long, 90 days, is forgotten.
+const REMEMBERED_US: i64 = 90 * 24 * 3600 * 1_000_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// A batch that is ready to become durable.
@@ -38,15 +41,21 @@ pub struct Ready {
 pub struct Landed {
     /// Its number.
     pub number: u64,
-    /// Its rows as they were encoded, by table.
+    /// Whether its rows are copies of rows in objects before it.
+    pub is_carried: bool,
+    /// Its rows as they were encoded, by table; carried ones are left out, for
+    /// whoever listens has heard them.
     pub encoded: Vec<EncodedRows>,
     /// The same rows, to be flushed.
-    pub rows: Vec<(Table, Vec<RecordBatch>)>,
+    pub rows: TableRows,
     /// Bytes on the wire of the batches in it.
     pub bytes: usize,
-    /// When it was written, microseconds since 1970.
-    pub written_at_us: i64,
+    /// When its oldest rows were first durable, microseconds since 1970.
+    pub since_us: i64,
 }
+
+/// Rows of the stamped schema, by table.
+pub type TableRows = Vec<(Table, Vec<RecordBatch>)>;
 
 /// One process's hold on one log.
 #[derive(Debug)]
@@ -59,6 +68,12 @@ pub struct Wal {
     dedupe: Dedupe,
     metrics: Metrics,
     retry_at_most: Duration,
+}
+
+/// The growing pauses between tries of a store that fails.
+struct Pauses {
+    next: Duration,
+    at_most: Duration,
 }
 
 // === impl Wal ===
@@ -82,23 +97,23 @@ impl Wal {
         let nonce = fresh_name();
         loop {
             let found = lake.wal_keys_of(&ingester).await?;
-            let (mut epoch, mut next_number, mut known) = (1, 1, BTreeMap::new());
-            if let Some(newest) = found.last() {
-                let header = lake.read_wal(newest).await?.header().clone();
-                (epoch, next_number, known) = (header.epoch + 1, newest.number + 1, header.high_water);
+            let (mut epoch, mut known) = (1, BTreeMap::new());
+            if let Some(header) = newest_header(&lake, &found).await? {
+                (epoch, known) = (header.epoch + 1, header.high_water);
             }
             // A bucket that was restored without its WAL: numbers up to what the
             // tables hold are spent, rows under them would be taken for committed.
-            next_number = next_number.max(committed(&lake, &ingester).await? + 1);
+            let spent = found.last().map_or(0, |newest| newest.number);
+            let next_number = spent.max(committed(&lake, &ingester).await?) + 1;
             let (lake, ingester, nonce) = (Arc::clone(&lake), ingester.clone(), nonce.clone());
             let (dedupe, metrics) = (Dedupe::new(known), metrics.clone());
             let mut wal = Self { lake, ingester, epoch, nonce, next_number, dedupe, metrics, retry_at_most };
-            let opening = wal.object(&wal.dedupe, &[], now_us);
-            match wal.put(opening).await {
-                Ok(_) => return Ok((wal, found)),
-                // The one before is alive and was quicker: look again.
-                Err(IngestError::Fenced { number, .. }) => {
-                    tracing::warn!(number, "taking the wal over again")
+            match wal.put(WalKind::Opening, &wal.dedupe.clone(), &[], now_us).await {
+                Ok(Some(_)) => return Ok((wal, found)),
+                // The one before is alive and was quicker, or another ingester
+                // left a note: look again.
+                Ok(None) | Err(IngestError::Fenced { .. }) => {
+                    tracing::warn!(number = next_number, "taking the wal over again")
                 }
                 Err(error) => return Err(error),
             }
@@ -110,9 +125,10 @@ impl Wal {
         self.next_number - 1
     }
 
-    /// What is expected next of a collector's numbering.
-    pub fn expected_seq(&self, collector: &CollectorId, incarnation: u64) -> u64 {
-        self.dedupe.expected_seq(collector, incarnation)
+    /// What is expected next of a collector's numbering; nothing while its
+    /// batches are not taken here.
+    pub fn expected_seq(&self, collector: &CollectorId, incarnation: u64) -> Option<u64> {
+        self.dedupe.holds(collector).then(|| self.dedupe.expected_seq(collector, incarnation))
     }
 
     /// Makes a group of batches durable as one object, trying for as long as
@@ -123,80 +139,149 @@ impl Wal {
         group: &[Ready],
         now_us: i64,
     ) -> Result<(Vec<Verdict>, Option<Landed>), IngestError> {
-        let mut dedupe = self.dedupe.clone();
-        let judge = |ready: &Ready| dedupe.take(&ready.collector, ready.incarnation, ready.seq);
-        let verdicts: Vec<Verdict> = group.iter().map(judge).collect();
-        let taken = || group.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Next);
-        let mut by_table: BTreeMap<Table, Vec<RecordBatch>> = BTreeMap::new();
-        for (ready, _) in taken() {
-            by_table.entry(ready.table).or_default().push(ready.rows.clone());
+        loop {
+            let mut dedupe = self.dedupe.clone();
+            dedupe.forget_before(now_us.saturating_sub(REMEMBERED_US));
+            let judge = |ready: &Ready| dedupe.take(&ready.collector, ready.incarnation, ready.seq, now_us);
+            let verdicts: Vec<Verdict> = group.iter().map(judge).collect();
+            let taken = || group.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Next);
+            let mut by_table: BTreeMap<Table, Vec<RecordBatch>> = BTreeMap::new();
+            for (ready, _) in taken() {
+                by_table.entry(ready.table).or_default().push(ready.rows.clone());
+            }
+            if by_table.is_empty() {
+                return Ok((verdicts, None));
+            }
+            let (rows, encoded) = encode(by_table.into_iter().collect()).await?;
+            let bytes = taken().map(|(ready, _)| ready.bytes).sum();
+            // A note of another ingester changes whose batches are taken.
+            let Some(number) = self.put(WalKind::Batches, &dedupe, &encoded, now_us).await? else { continue };
+            self.dedupe = dedupe;
+            self.count(&encoded);
+            let landed = Landed { number, is_carried: false, encoded, rows, bytes, since_us: now_us };
+            return Ok((verdicts, Some(landed)));
         }
-        if by_table.is_empty() {
-            return Ok((verdicts, None));
-        }
-        let bytes = taken().map(|(ready, _)| ready.bytes).sum();
-        let rows: Vec<_> = by_table.into_iter().collect();
-        let (rows, encoded) = encode(rows).await?;
-        let object = self.object(&dedupe, &encoded, now_us);
-        let number = self.put(object).await?;
-        self.dedupe = dedupe;
-        for encoded in &encoded {
-            let label = TableLabel { table: encoded.table.name().to_owned() };
-            self.metrics.acked_rows.get_or_create(&label).inc_by(encoded.rows);
-        }
-        Ok((verdicts, Some(Landed { number, encoded, rows, bytes, written_at_us: now_us })))
     }
 
-    fn object(&self, dedupe: &Dedupe, rows: &[EncodedRows], now_us: i64) -> Bytes {
-        let header = WalHeader {
+    /// Writes rows once more, behind all others, so that the objects they came in
+    /// may go although these rows are too few for a file.
+    pub async fn carry(
+        &mut self,
+        rows: TableRows,
+        since_us: i64,
+        now_us: i64,
+    ) -> Result<Landed, IngestError> {
+        let (rows, encoded) = encode(rows).await?;
+        loop {
+            let kind = WalKind::Carried { since_us };
+            let Some(number) = self.put(kind, &self.dedupe.clone(), &encoded, now_us).await? else {
+                continue;
+            };
+            self.metrics.carried_rows.inc_by(encoded.iter().map(|encoded| encoded.rows).sum());
+            let memory =
+                |batches: &[RecordBatch]| batches.iter().map(RecordBatch::get_array_memory_size).sum();
+            let bytes = rows.iter().map(|(_, batches)| -> usize { memory(batches) }).sum();
+            return Ok(Landed { number, is_carried: true, encoded: vec![], rows, bytes, since_us });
+        }
+    }
+
+    /// Writes the next object. There is no number when a note of another
+    /// ingester stands under the one that was next: it is taken to heart, and
+    /// what was to be written must be thought over.
+    async fn put(
+        &mut self,
+        kind: WalKind,
+        dedupe: &Dedupe,
+        rows: &[EncodedRows],
+        now_us: i64,
+    ) -> Result<Option<u64>, IngestError> {
+        let object = self.header(kind, dedupe, now_us).encode(rows);
+        let key = WalKey { ingester: self.ingester.clone(), number: self.next_number };
+        let mut pauses = Pauses::new(self.retry_at_most);
+        loop {
+            // Whatever a failed try may have done, the bytes of the next try are
+            // the same, so either of them is the one.
+            let failed = match self.lake.put_wal(&key, object.clone()).await {
+                Ok(()) => break,
+                Err(error) if error.is_already_there() => match self.lake.read_wal(&key).await {
+                    Ok(found) if found.header().nonce == self.nonce => break,
+                    Ok(found) => return self.heed(found.header()).map(|()| None),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            self.metrics.wal_retries.inc();
+            pauses.after(&failed).await;
+        }
+        self.next_number += 1;
+        self.metrics.wal_bytes.inc_by(object.len() as u64);
+        Ok(Some(key.number))
+    }
+
+    fn header(&self, kind: WalKind, dedupe: &Dedupe, now_us: i64) -> WalHeader {
+        WalHeader {
             ingester: self.ingester.to_string(),
             epoch: self.epoch,
             nonce: self.nonce.clone(),
             number: self.next_number,
             written_at_us: now_us,
+            kind,
             segments: vec![],
             high_water: dedupe.high_water().clone(),
-        };
-        header.encode(rows)
-    }
-
-    /// Writes the next object. Whatever a failed try may have done, the bytes
-    /// of the next try are the same, so either of them is the one.
-    async fn put(&mut self, object: Bytes) -> Result<u64, IngestError> {
-        let key = WalKey { ingester: self.ingester.clone(), number: self.next_number };
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let failed = match self.lake.put_wal(&key, object.clone()).await {
-                Ok(()) => break,
-                Err(error) if error.is_already_there() => match self.is_ours(&key).await {
-                    Ok(true) => break,
-                    Ok(false) => return Err(self.fenced(key.number)),
-                    Err(error) => error,
-                },
-                Err(error) => error,
-            };
-            if pause == FIRST_PAUSE {
-                let cause = std::error::Error::source(&failed).map(ToString::to_string);
-                tracing::error!(error = %failed, cause, "wal cannot be written, nothing is acknowledged until it can");
-            }
-            self.metrics.wal_retries.inc();
-            tokio::time::sleep(pause.min(self.retry_at_most)).await;
-            pause = (pause * 2).min(self.retry_at_most.max(FIRST_PAUSE * 2));
         }
+    }
+
+    /// Acts on what somebody else wrote under this log's next number.
+    fn heed(&mut self, found: &WalHeader) -> Result<(), IngestError> {
+        let WalKind::HandOver { to, collectors } = &found.kind else {
+            return Err(IngestError::Fenced { ingester: self.ingester.to_string(), number: found.number });
+        };
+        tracing::info!(%to, collectors = collectors.len(), "collectors have moved to another ingester");
+        self.dedupe.leave(collectors.iter().map(String::as_str));
+        self.metrics.left_collectors.inc_by(collectors.len() as u64);
         self.next_number += 1;
-        self.metrics.wal_bytes.inc_by(object.len() as u64);
-        Ok(key.number)
+        Ok(())
     }
 
-    /// Whether the object under `key` is what this process tried to write: its
-    /// nonce is in one object of each number only.
-    async fn is_ours(&self, key: &WalKey) -> Result<bool, LakeError> {
-        Ok(self.lake.read_wal(key).await?.header().nonce == self.nonce)
+    fn count(&self, encoded: &[EncodedRows]) {
+        for encoded in encoded {
+            let label = TableLabel { table: encoded.table.name().to_owned() };
+            self.metrics.acked_rows.get_or_create(&label).inc_by(encoded.rows);
+        }
+    }
+}
+
+// === impl Pauses ===
+
+impl Pauses {
+    fn new(at_most: Duration) -> Self {
+        Self { next: FIRST_PAUSE, at_most }
     }
 
-    fn fenced(&self, number: u64) -> IngestError {
-        IngestError::Fenced { ingester: self.ingester.to_string(), number }
+    /// Waits before the next try; says so once, the first time.
+    async fn after(&mut self, failed: &LakeError) {
+        if self.next == FIRST_PAUSE {
+            let cause = std::error::Error::source(failed).map(ToString::to_string);
+            tracing::error!(error = %failed, cause, "wal cannot be written, nothing is acknowledged until it can");
+        }
+        tokio::time::sleep(self.next.min(self.at_most)).await;
+        self.next = (self.next * 2).min(self.at_most.max(FIRST_PAUSE * 2));
     }
+}
+
+/// What the newest object that can be read says; damaged ones before it hold
+/// nothing that anybody could still miss.
+async fn newest_header(lake: &Lake, found: &[WalKey]) -> Result<Option<WalHeader>, LakeError> {
+    for key in found.iter().rev() {
+        match lake.read_wal(key).await {
+            Ok(object) => return Ok(Some(object.header().clone())),
+            Err(error) if error.is_damage() => {
+                tracing::error!(%error, "damaged wal object, the one before it is believed")
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 /// The highest number that any table has committed.
@@ -209,8 +294,6 @@ async fn committed(lake: &Lake, ingester: &IngesterId) -> Result<u64, LakeError>
     }
     Ok(highest.unsigned_abs())
 }
-
-type TableRows = Vec<(Table, Vec<RecordBatch>)>;
 
 async fn encode(rows: TableRows) -> Result<(TableRows, Vec<EncodedRows>), IngestError> {
     let work = move || {

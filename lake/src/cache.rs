@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn the_one_not_used_longest_goes_first() {
         let cache = WalCache::new(20);
-        let rows = || Arc::new(PublicRows { tables: vec![], bytes: 10 });
+        let rows = || Arc::new(PublicRows { bytes: 10, ..PublicRows::damaged() });
         cache.insert(key(1), rows());
         cache.insert(key(2), rows());
         assert!(cache.get(&key(1)).is_some());

@@ -15,6 +15,7 @@
 //! [`keys`] alone. This room writes nothing by itself: ingest decides what and
 //! when, query and detect only read, apart from small states of their own.
 
+mod boundary;
 mod cache;
 mod error;
 pub mod keys;
@@ -31,11 +32,14 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 
+pub use boundary::Boundary;
 pub use error::LakeError;
 pub use store::DirectoryStore;
 pub use table::{Change, Committed, DataFile, TableLog, TableSnapshot, Txn};
 pub use view::{View, to_public};
-pub use wal::{EncodedRows, HighWater, Incarnation, Segment, WalHeader, WalObject};
+pub use wal::{
+    CollectorState, EncodedRows, HighWater, Hold, Incarnation, Segment, WalHeader, WalKind, WalObject,
+};
 
 use cache::WalCache;
 use keys::{QuarantineKey, WalKey};
@@ -116,6 +120,11 @@ impl Lake {
         self.list_wal(keys::wal_folder(ingester)).await
     }
 
+    /// The newest WAL object of every log.
+    pub async fn wal_heads(&self) -> Result<Vec<WalKey>, LakeError> {
+        Ok(view::last_of_each(&self.wal_keys().await?))
+    }
+
     /// Writes a WAL object if there is none of its number; durable on return.
     /// An error other than [`LakeError::is_already_there`] leaves open whether
     /// it was written.
@@ -173,12 +182,24 @@ impl Lake {
         if let Some(rows) = self.cache.get(key) {
             return Ok(rows);
         }
-        let object = self.read_wal(key).await?;
-        let rows = tokio::task::spawn_blocking(move || view::public_rows(&object)).await;
-        let rows = rows.map_err(|source| LakeError::Task { operation: "decode a wal object", source })??;
+        let rows = match self.decode_wal(key).await {
+            // Its writer, or who takes the log over, sets it aside and counts
+            // its rows in `losses`; readers go on with the rest.
+            Err(error) if error.is_damage() => {
+                tracing::error!(%error, "damaged wal object left out of what queries see");
+                view::PublicRows::damaged()
+            }
+            done => done?,
+        };
         let rows = Arc::new(rows);
         self.cache.insert(key.clone(), Arc::clone(&rows));
         Ok(rows)
+    }
+
+    async fn decode_wal(&self, key: &WalKey) -> Result<view::PublicRows, LakeError> {
+        let object = self.read_wal(key).await?;
+        let rows = tokio::task::spawn_blocking(move || view::public_rows(&object)).await;
+        rows.map_err(|source| LakeError::Task { operation: "decode a wal object", source })?
     }
 
     async fn list_wal(&self, folder: Path) -> Result<Vec<WalKey>, LakeError> {

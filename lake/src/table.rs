@@ -65,6 +65,8 @@ pub struct Txn {
     pub app: String,
     /// The last WAL object whose rows the commit holds.
     pub version: i64,
+    /// The object that the rows it leaves out were carried to, see [`crate::Boundary`].
+    pub carried: Option<i64>,
 }
 
 /// How a commit went.

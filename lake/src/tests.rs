@@ -33,6 +33,7 @@ async fn put(lake: &Lake, number: u64) {
         number,
         written_at_us: 0,
         segments: vec![],
+        kind: WalKind::Batches,
         high_water: BTreeMap::new(),
     };
     let rows = [EncodedRows::encode(Table::Losses, &[losses(number as i64)]).unwrap()];
@@ -60,7 +61,7 @@ fn file(name: &str, rows: u64) -> DataFile {
 async fn commit(lake: &Lake, through: u64, rows: u64) -> Committed {
     let log = lake.table(Table::Losses);
     let snapshot = log.snapshot().await.unwrap();
-    let txn = Some(Txn { app: txn_app(&ingester()), version: through as i64 });
+    let txn = Some(Txn { app: txn_app(&ingester()), version: through as i64, carried: None });
     let change = Change { txn, add: vec![file(&format!("f{through}"), rows)], remove: vec![] };
     log.commit(&snapshot, change).await.unwrap()
 }

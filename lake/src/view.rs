@@ -16,7 +16,7 @@ use bailiwick_proto::{IngesterId, Table};
 use crate::keys::WalKey;
 use crate::table::DataFile;
 use crate::wal::WalObject;
-use crate::{Lake, LakeError, txn_app};
+use crate::{Boundary, Lake, LakeError};
 
 /// How often a view begins again when flushes delete what it wants to read.
 const ATTEMPTS: u32 = 20;
@@ -35,6 +35,8 @@ pub struct View {
     pub wal: Vec<RecordBatch>,
     /// Per ingester, the last WAL object that this view holds, committed or not.
     pub wal_through: Vec<WalKey>,
+    /// WAL objects whose bytes are not what was written; their rows are missing.
+    pub damaged: Vec<WalKey>,
 }
 
 /// A WAL object's rows in the public schema.
@@ -42,6 +44,17 @@ pub struct View {
 pub(crate) struct PublicRows {
     pub(crate) tables: Vec<(Table, Vec<RecordBatch>)>,
     pub(crate) bytes: usize,
+    pub(crate) is_carried: bool,
+    pub(crate) damaged: bool,
+}
+
+// === impl PublicRows ===
+
+impl PublicRows {
+    /// What stands for an object that cannot be read.
+    pub(crate) fn damaged() -> Self {
+        Self { tables: vec![], bytes: 0, is_carried: false, damaged: true }
+    }
 }
 
 pub(crate) async fn of(lake: &Lake, table: Table) -> Result<View, LakeError> {
@@ -58,28 +71,42 @@ async fn attempt(lake: &Lake, table: Table) -> Result<View, LakeError> {
     let listed = lake.wal_keys().await?;
     let log = lake.table(table);
     let snapshot = log.snapshot().await?;
-    let mut boundaries: HashMap<&IngesterId, u64> = HashMap::new();
-    let mut wal = Vec::new();
+    let mut boundaries: HashMap<&IngesterId, Boundary> = HashMap::new();
+    let (mut wal, mut damaged) = (Vec::new(), Vec::new());
     for key in &listed {
         let boundary = match boundaries.get(&key.ingester) {
             Some(boundary) => *boundary,
             None => {
-                let committed = log.txn(&snapshot, &txn_app(&key.ingester)).await?.unwrap_or(0).max(0) as u64;
-                boundaries.insert(&key.ingester, committed);
-                committed
+                let boundary = Boundary::of(log, &snapshot, &key.ingester).await?;
+                boundaries.insert(&key.ingester, boundary);
+                boundary
             }
         };
-        if key.number > boundary {
+        if key.number > boundary.committed {
             let rows = lake.public_rows(key).await?;
+            if rows.damaged {
+                damaged.push(key.clone());
+            }
+            if !boundary.counts(key.number, rows.is_carried) {
+                continue;
+            }
             let of_table = rows.tables.iter().filter(|(of, _)| *of == table);
             wal.extend(of_table.flat_map(|(_, batches)| batches.iter().cloned()));
         }
     }
     let wal_through = last_of_each(&listed);
-    Ok(View { table, version: snapshot.version(), files: snapshot.files().to_vec(), wal, wal_through })
+    Ok(View {
+        table,
+        version: snapshot.version(),
+        files: snapshot.files().to_vec(),
+        wal,
+        wal_through,
+        damaged,
+    })
 }
 
-fn last_of_each(listed: &[WalKey]) -> Vec<WalKey> {
+/// The newest object of every log, of keys in their order.
+pub(crate) fn last_of_each(listed: &[WalKey]) -> Vec<WalKey> {
     let mut last: Vec<WalKey> = Vec::new();
     for key in listed {
         match last.last_mut() {
@@ -93,6 +120,7 @@ fn last_of_each(listed: &[WalKey]) -> Vec<WalKey> {
 /// Decodes a WAL object and casts its rows to what SQL shows.
 pub(crate) fn public_rows(object: &WalObject) -> Result<PublicRows, LakeError> {
     let (mut tables, mut bytes) = (Vec::new(), 0);
+    let is_carried = object.header().is_carried();
     for (table, batches) in object.rows()? {
         let failed = |source| LakeError::Rows { key: object.key().path().to_string(), table, source };
         let batches = batches.iter().map(|batch| to_public(table, batch)).collect::<Result<Vec<_>, _>>();
@@ -100,7 +128,7 @@ pub(crate) fn public_rows(object: &WalObject) -> Result<PublicRows, LakeError> {
         bytes += batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
         tables.push((table, batches));
     }
-    Ok(PublicRows { tables, bytes })
+    Ok(PublicRows { tables, bytes, is_carried, damaged: false })
 }
 
 /// A stamped batch in the table's public schema: dictionaries become text.

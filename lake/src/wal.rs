@@ -1,28 +1,29 @@
 //! One WAL object: many batches, written once, checked on every read.
 //!
 //! ```text
-//! "BWAL0001" │ header length u32 │ header CRC-32C u32 │ header, JSON │ segment │ segment …
+//! "BWAL0002" │ header length u32 │ header CRC-32C u32 │ header, JSON │ segment │ segment …
 //!                                                                   one LZ4 Arrow IPC stream a table,
 //!                                                                   stamped schema, CRC in the header
 //! ```
 //!
 //! The header carries the whole dedupe state as of this object, so that the
 //! newest object of a log alone tells a successor what was already received.
-//! ADR 0001 has the reasons.
+//! ADR 0001 has the reasons, ADR 0008 those for what several ingesters leave in
+//! each other's logs.
 
 use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use bailiwick_proto::wire::{self, WireError};
-use bailiwick_proto::{CollectorId, IngesterId, Table};
+use bailiwick_proto::{IngesterId, Table};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::LakeError;
 use crate::keys::WalKey;
 
-const MAGIC: &[u8; 8] = b"BWAL0001";
+const MAGIC: &[u8; 8] = b"BWAL0002";
 const PREFIX_BYTES: usize = MAGIC.len() + 8;
 
 /// What a WAL object says about itself.
@@ -38,6 +39,8 @@ pub struct WalHeader {
     pub number: u64,
     /// When it was written, microseconds since 1970.
     pub written_at_us: i64,
+    /// What it is there for.
+    pub kind: WalKind,
     /// Where each table's rows lie in the body.
     pub segments: Vec<Segment>,
     /// Which numbers of which collector are durable, this object included.
@@ -59,8 +62,56 @@ pub struct Segment {
     pub rows: u64,
 }
 
-/// For every collector its incarnations, the one heard last first.
-pub type HighWater = BTreeMap<String, Vec<Incarnation>>;
+/// Why an object was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "for", rename_all = "snake_case")]
+pub enum WalKind {
+    /// Opens an epoch and fences the one before. It holds no rows.
+    Opening,
+    /// Batches as collectors sent them.
+    Batches,
+    /// Says which collectors this log is about to receive from. It holds no rows.
+    Claim,
+    /// Another ingester's note: these collectors are its own from here on. It
+    /// holds no rows.
+    HandOver {
+        /// The ingester that wrote it.
+        to: String,
+        /// Whom it receives from now.
+        collectors: Vec<String>,
+    },
+    /// Rows of objects before it, too few for a file of their own yet.
+    Carried {
+        /// When the oldest of them was first written, microseconds since 1970.
+        since_us: i64,
+    },
+}
+
+/// What is known of every collector.
+pub type HighWater = BTreeMap<String, CollectorState>;
+
+/// What one log knows of one collector.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectorState {
+    /// Whether this log receives from it.
+    pub hold: Hold,
+    /// When it was last heard, microseconds since 1970.
+    pub heard_at_us: i64,
+    /// Its numberings, the one heard last first.
+    pub incarnations: Vec<Incarnation>,
+}
+
+/// One log's claim to one collector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// Its next batches are expected here.
+    Held,
+    /// They will be, once the other logs have been told.
+    Claimed,
+    /// They belong into another ingester's log.
+    Left,
+}
 
 /// How far one numbering of one collector is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,9 +183,17 @@ impl WalHeader {
         self.ingester.parse().ok()
     }
 
-    /// The collectors named in the high-water map.
-    pub fn collectors(&self) -> impl Iterator<Item = (CollectorId, &[Incarnation])> {
-        self.high_water.iter().filter_map(|(name, known)| Some((name.parse().ok()?, known.as_slice())))
+    /// Whether its rows are copies of rows in objects before it.
+    pub fn is_carried(&self) -> bool {
+        matches!(self.kind, WalKind::Carried { .. })
+    }
+
+    /// When its rows were first durable, microseconds since 1970.
+    pub fn since_us(&self) -> i64 {
+        match self.kind {
+            WalKind::Carried { since_us } => since_us,
+            _ => self.written_at_us,
+        }
     }
 }
 

@@ -1,8 +1,10 @@
-//! One shared secret, presented as `authorization: Bearer`.
+//! Who may call: a shared secret, presented as `authorization: Bearer`, and
+//! certificates that are in their sender's name.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::pki_types::{CertificateDer, ServerName};
 use tonic::{Request, Status};
 
 use crate::IngestError;
@@ -11,6 +13,47 @@ use crate::IngestError;
 #[derive(Clone, Default)]
 pub(crate) struct Token {
     expected: Option<Arc<str>>,
+}
+
+/// What is asked of every caller at one way in.
+#[derive(Clone, Default)]
+pub(crate) struct Guard {
+    pub(crate) token: Token,
+    /// Whether a sender's certificate must be in its collector's name. That it
+    /// is from the right authority was asked when the connection was made.
+    pub(crate) names: bool,
+}
+
+// === impl Guard ===
+
+impl Guard {
+    pub(crate) fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        self.token.check(request)
+    }
+
+    /// Whether a sender is who it says it is: one of its certificate's DNS
+    /// names is its collector id.
+    pub(crate) fn check_name(
+        &self,
+        certificates: Option<&Vec<CertificateDer<'static>>>,
+        collector_id: &str,
+    ) -> Result<(), Status> {
+        if !self.names {
+            return Ok(());
+        }
+        let certificate = certificates.and_then(|certificates| certificates.first());
+        let certificate = certificate.and_then(|der| webpki::EndEntityCert::try_from(der).ok());
+        let name = ServerName::try_from(collector_id).ok();
+        let named = certificate
+            .zip(name)
+            .is_some_and(|(certificate, name)| certificate.verify_is_valid_for_subject_name(&name).is_ok());
+        if named {
+            return Ok(());
+        }
+        Err(Status::permission_denied(
+            "the client certificate is in another name: give this collector one whose DNS names include its collector id",
+        ))
+    }
 }
 
 // === impl Token ===

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bailiwick_lake::fresh_name;
 use tokio::net::{TcpListener, UnixListener};
-use tonic::transport::{Endpoint, Identity, Server, ServerTlsConfig};
+use tonic::transport::{Certificate, Endpoint, Identity, Server, ServerTlsConfig};
 
 use super::Token;
 use crate::IngestError;
@@ -35,10 +35,12 @@ pub(crate) struct LocalDoor {
     folder: Option<PathBuf>,
 }
 
-/// A certificate with its key, and where they are from.
+/// A certificate with its key, where they are from, and whose certificates
+/// callers must have.
 struct Tls {
     identity: Identity,
     cert_file: PathBuf,
+    client_ca: Option<Certificate>,
 }
 
 // === impl Listeners ===
@@ -58,12 +60,20 @@ impl Listeners {
         Ok(Self { tcp, addr, local, door: Arc::new(door), tls })
     }
 
+    /// Whether callers over TCP must present a certificate.
+    pub(crate) fn asks_for_certificates(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
+    }
+
     /// The server for TCP, with TLS where it is configured.
     pub(crate) fn server(&self) -> Result<Server, IngestError> {
         let Some(tls) = &self.tls else { return Ok(Server::builder()) };
         // Another room may have chosen the provider first, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let config = ServerTlsConfig::new().identity(tls.identity.clone());
+        let mut config = ServerTlsConfig::new().identity(tls.identity.clone());
+        if let Some(client_ca) = &tls.client_ca {
+            config = config.client_ca_root(client_ca.clone());
+        }
         Server::builder().tls_config(config).map_err(|error| {
             let reason =
                 std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
@@ -73,12 +83,15 @@ impl Listeners {
 }
 
 fn refuse_exposed(config: &Config, tls: bool) -> Result<(), IngestError> {
-    let missing = match (tls, config.token_file.is_some()) {
+    let known = config.token_file.is_some() || config.client_ca_file.is_some();
+    let missing = match (tls, known) {
         _ if config.listen.ip().is_loopback() => return Ok(()),
         (true, true) => return Ok(()),
         (false, true) => "ingest.tls_cert_file and ingest.tls_key_file",
-        (true, false) => "ingest.token_file",
-        (false, false) => "ingest.tls_cert_file, ingest.tls_key_file and ingest.token_file",
+        (true, false) => "ingest.token_file or ingest.client_ca_file",
+        (false, false) => {
+            "ingest.tls_cert_file, ingest.tls_key_file and ingest.token_file or ingest.client_ca_file"
+        }
     };
     Err(IngestError::Exposed { addr: config.listen, missing })
 }
@@ -91,6 +104,9 @@ impl Tls {
             let reason = format!("{other} is not set, TLS takes both");
             Err(IngestError::Tls { field, path: path.to_owned(), reason })
         };
+        if let (Some(client_ca), None) = (&config.client_ca_file, &config.tls_cert_file) {
+            return lonely("client_ca_file", client_ca, "ingest.tls_cert_file");
+        }
         let (cert_file, key_file) = match (&config.tls_cert_file, &config.tls_key_file) {
             (None, None) => return Ok(None),
             (Some(cert), None) => return lonely("tls_cert_file", cert, "ingest.tls_key_file"),
@@ -99,7 +115,10 @@ impl Tls {
         };
         let cert = read("tls_cert_file", cert_file)?;
         let key = read("tls_key_file", key_file)?;
-        Ok(Some(Self { identity: Identity::from_pem(cert, key), cert_file: cert_file.clone() }))
+        let client_ca =
+            config.client_ca_file.as_deref().map(|file| read("client_ca_file", file)).transpose()?;
+        let client_ca = client_ca.map(Certificate::from_pem);
+        Ok(Some(Self { identity: Identity::from_pem(cert, key), cert_file: cert_file.clone(), client_ca }))
     }
 }
 

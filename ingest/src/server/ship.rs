@@ -17,12 +17,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Token;
+use super::Guard;
 use crate::dedupe::Verdict;
 use crate::loss::Loss;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, NodeLabel};
 use crate::now_us;
-use crate::stamp::stamp;
+use crate::stamp::{Stamped, stamp};
 use crate::tasks;
 use crate::tenants::SharedMapping;
 use crate::wal::Ready;
@@ -51,7 +51,7 @@ pub(crate) struct Shared {
 
 pub(crate) struct ShipService {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) token: Token,
+    pub(crate) guard: Guard,
 }
 
 /// One sender's stream.
@@ -84,13 +84,17 @@ impl ship_server::Ship for ShipService {
         &self,
         request: Request<Streaming<ShipRequest>>,
     ) -> Result<Response<Self::ShipStream>, Status> {
-        self.token.check(&request).inspect_err(|_| self.shared.metrics.reject("unauthenticated"))?;
+        self.guard.check(&request).inspect_err(|_| self.shared.metrics.reject("unauthenticated"))?;
+        let certificates = request.peer_certs();
         let mut batches = request.into_inner();
         let Some(ShipRequest { body: Some(ship_request::Body::Hello(hello)) }) = batches.message().await?
         else {
             self.shared.metrics.reject("no_hello");
             return Err(Status::invalid_argument("the first message of a stream must be a hello"));
         };
+        self.guard
+            .check_name(certificates.as_deref(), &hello.collector_id)
+            .inspect_err(|_| self.shared.metrics.reject("certificate"))?;
         let sender = Sender::new(Arc::clone(&self.shared), hello)?;
         let expected_seq = sender.expected_seq().await?;
         let (replies, stream) = mpsc::channel(AHEAD);
@@ -130,7 +134,7 @@ impl Sender {
         let collector = self.collector.clone();
         let request = tasks::Request::Expected { collector, incarnation: self.incarnation, reply };
         self.shared.requests.send(request).await.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())
+        answer.await.map_err(|_| stopping())?.ok_or_else(moved)
     }
 
     async fn run(self, batches: Streaming<ShipRequest>, replies: Replies) {
@@ -178,18 +182,24 @@ impl Sender {
         let (seq, bytes) = (batch.seq, batch.arrow_ipc.len());
         let table = batch.table.parse::<Table>();
         let (mapping, ipc, now) = (self.shared.mapping.current(), batch.arrow_ipc.clone(), now_us());
+        let collector = self.collector.clone();
         let work = move || -> Result<_, (Option<Table>, String)> {
             let table = table.map_err(|error| (None, error.to_string()))?;
             let failed = |error: &dyn std::error::Error| (Some(table), chain(error));
             let rows =
                 wire::decode(&ipc, batch.crc32c, &table.wire_schema()).map_err(|error| failed(&error))?;
             let stamped = stamp(table, &rows, &mapping, now).map_err(|error| failed(&error))?;
-            Ok((table, stamped))
+            match mapping.stranger(&collector, stamped.tenants()) {
+                Some(tenant) => {
+                    Err((Some(table), format!("{collector} may not send rows of tenant {tenant}")))
+                }
+                None => Ok((table, stamped)),
+            }
         };
         let done = tokio::task::spawn_blocking(work).await.map_err(|_| stopping())?;
         let (table, rows, quarantined) = match done {
             Ok((table, stamped)) => {
-                self.shared.metrics.undated_rows.inc_by(stamped.undated);
+                self.notice(&stamped);
                 (table, stamped.batch, false)
             }
             Err((table, reason)) => {
@@ -200,7 +210,21 @@ impl Sender {
         Ok((Ready { collector, incarnation, seq, table, rows, bytes }, quarantined))
     }
 
-    /// Keeps a batch that cannot be read; returns the row of `losses` that says so.
+    /// Makes late events and clocks that run wrong visible.
+    fn notice(&self, stamped: &Stamped) {
+        let metrics = &self.shared.metrics;
+        metrics.undated_rows.inc_by(stamped.undated);
+        metrics.late_rows.inc_by(stamped.late);
+        if let Some(ahead_us) = stamped.ahead_us {
+            metrics.clock_ahead.get_or_create(&self.label()).set(ahead_us as f64 / 1e6);
+        }
+    }
+
+    fn label(&self) -> NodeLabel {
+        NodeLabel { node: self.node.clone() }
+    }
+
+    /// Keeps a batch that cannot be taken; returns the row of `losses` that says so.
     async fn quarantine(
         &self,
         seq: u64,
@@ -229,6 +253,7 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         self.shared.metrics.streams.dec();
+        self.shared.metrics.clock_ahead.remove(&self.label());
         let mut streams = self.shared.streams.lock().unwrap_or_else(PoisonError::into_inner);
         if streams.get(&self.collector).is_some_and(|(stream, _)| *stream == self.stream) {
             streams.remove(&self.collector);
@@ -244,6 +269,7 @@ async fn acknowledge(mut verdicts: mpsc::Receiver<Waiting>, replies: Replies) {
                 let ack = Ack { through_seq: seq, quarantined: quarantined.into() };
                 Ok(ShipReply { body: Some(ship_reply::Body::Ack(ack)) })
             }
+            Ok(Verdict::Left) => Err(moved()),
             Ok(Verdict::Gap { expected_seq }) => Err(Status::aborted(format!(
                 "batch {seq} came where {expected_seq} was expected: connect again"
             ))),
@@ -254,6 +280,10 @@ async fn acknowledge(mut verdicts: mpsc::Receiver<Waiting>, replies: Replies) {
             return;
         }
     }
+}
+
+fn moved() -> Status {
+    Status::unavailable("another ingester receives from this collector now: connect again")
 }
 
 fn stopping() -> Status {

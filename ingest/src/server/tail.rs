@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::Token;
+use super::Guard;
 use crate::announce::{Announced, Announcer};
 use crate::metrics::Metrics;
 
@@ -21,7 +21,7 @@ const AHEAD: usize = 8;
 pub(crate) struct TailService {
     pub(crate) ingester: IngesterId,
     pub(crate) announcer: Arc<Announcer>,
-    pub(crate) token: Token,
+    pub(crate) guard: Guard,
     pub(crate) metrics: Metrics,
     pub(crate) stop: CancellationToken,
 }
@@ -33,7 +33,7 @@ impl tail_server::Tail for TailService {
     type TailStream = ReceiverStream<Result<TailReply, Status>>;
 
     async fn tail(&self, request: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {
-        self.token.check(&request).inspect_err(|_| self.metrics.reject("unauthenticated"))?;
+        self.guard.check(&request).inspect_err(|_| self.metrics.reject("unauthenticated"))?;
         let tables = wanted(&request.into_inner().tables)?;
         let (replies, stream) = mpsc::channel(AHEAD);
         let (last, mut heard) = self.announcer.follow();

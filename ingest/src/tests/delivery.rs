@@ -142,8 +142,9 @@ async fn wal_objects_go_once_committed_but_for_the_newest_and_those_that_fence()
         stream.deliver(seq, Table::Losses, &[seq as i64]).await;
     }
     let left = || super::rig::files(folder.path(), "wal/ingest-0");
-    eventually("only opening and newest are left", || async { left().len() == 2 }).await;
-    assert_eq!(left(), ["00000000000000000001.wal", "00000000000000000007.wal"]);
+    eventually("only opening, claim and newest are left", || async { left().len() == 3 }).await;
+    let fences = ["00000000000000000001.wal", "00000000000000000002.wal"];
+    assert_eq!(left(), [fences[0], fences[1], "00000000000000000008.wal"]);
     assert_eq!(stored(&run.lake, Table::Losses).await, (0..6).collect::<Vec<_>>());
 }
 

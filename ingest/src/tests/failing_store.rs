@@ -59,7 +59,7 @@ async fn a_write_whose_reply_was_lost_is_recognised_as_ones_own() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_cannot_be_written_holds_up_acks_only_at_the_limit() {
     let store = memory();
-    let config = crate::Config { flush_at_bytes: 20_000, ..flushing() };
+    let config = crate::Config { memory_bytes: 320_000, ..flushing() };
     let run = Run::start(store.clone(), config).await;
     let mut stream = run.ship("node-1", 1).await;
     store.faults.decide(|operation, key| {

@@ -42,6 +42,8 @@ pub(super) fn config() -> Config {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         group_wait_ms: 1,
         flush_after_ms: 3_600_000,
+        carry_at_most_ms: 0,
+        adopt_after_ms: 0,
         retry_at_most_ms: 5,
         ..Config::default()
     }
@@ -87,6 +89,7 @@ impl Run {
             self.ingest.server.abort_handle(),
             self.ingest.writer.abort_handle(),
             self.ingest.flusher.abort_handle(),
+            self.ingest.adopter.abort_handle(),
         ] {
             task.abort();
         }

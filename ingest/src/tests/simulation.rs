@@ -1,28 +1,33 @@
-//! Senders, ingesters that die anywhere, a store that fails: sent is stored once.
+//! Collectors that move, ingesters that die anywhere, a store that fails, clocks
+//! that differ: sent is stored once.
 //!
 //! One task plays all parts and draws every choice from a seed, so a seed that
 //! fails fails again. Ingesters are the real [`Wal`] and [`Flusher`]; one that
-//! was replaced may wake up and try to go on.
+//! was replaced may wake up and try to go on, and any of them may finish what
+//! another has left, whether that is alive or not.
 
 use std::sync::{Arc, OnceLock};
 
 use bailiwick_lake::Lake;
-use bailiwick_proto::{CollectorId, Table};
+use bailiwick_proto::{CollectorId, IngesterId, Table};
 use object_store::memory::InMemory;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::rows::{NOON_US, stored};
 use super::store::{Fate, Faulty, Operation};
-use super::takeover::{flusher, ready, take_over};
+use super::takeover::{flusher_of, ready, take_over_of};
 use crate::IngestError;
+use crate::carry::Policy;
 use crate::dedupe::Verdict;
-use crate::flush::{Flusher, Window};
+use crate::flush::{Flusher, Round};
 use crate::wal::{Ready, Wal};
+use crate::window::Window;
 
-const SEEDS: u64 = 200;
-const STEPS: usize = 40;
+const SEEDS: u64 = 1000;
+const STEPS: usize = 50;
 const TABLES: [Table; 2] = [Table::Losses, Table::Queries];
+const HOUR_US: i64 = 3_600_000_000;
 
 /// A bucket in which nothing has happened yet.
 static TABLES_MADE: OnceLock<InMemory> = OnceLock::new();
@@ -33,6 +38,8 @@ struct Sender {
     batches: Vec<(Table, Vec<i64>)>,
     acked: usize,
     next: u64,
+    /// The ingester that it sends to.
+    at: usize,
 }
 
 /// One process's parts.
@@ -40,7 +47,18 @@ struct Ingester {
     wal: Wal,
     flusher: Flusher,
     window: Window,
+    /// A flush whose small rows are carried over and which is not committed.
+    flushing: Option<(Round, Option<u64>, Window)>,
     deletable: Vec<u64>,
+}
+
+/// A name under which processes run, one after the other.
+struct Seat {
+    name: IngesterId,
+    owner: Option<Ingester>,
+    sleeper: Option<Ingester>,
+    /// How far its clock is off.
+    skew_us: i64,
 }
 
 struct World {
@@ -48,9 +66,9 @@ struct World {
     store: Arc<Faulty>,
     lake: Arc<Lake>,
     senders: Vec<Sender>,
-    owner: Option<Ingester>,
-    sleeper: Option<Ingester>,
+    seats: Vec<Seat>,
     next_number: i64,
+    now_us: i64,
 }
 
 // === impl Sender ===
@@ -62,16 +80,73 @@ impl Sender {
     }
 }
 
+// === impl Ingester ===
+
+impl Ingester {
+    /// The first half of a flush: what is too small for a file is carried over.
+    async fn begin_flush(&mut self, policy: Option<Policy>, now_us: i64) -> Result<(), IngestError> {
+        let round = self.flusher.plan(&self.window, policy.as_ref(), now_us).await?;
+        let flushing = std::mem::take(&mut self.window);
+        let (mut later, mut carried) = (Window::default(), None);
+        if let Some((rows, since_us)) = round.small() {
+            match self.wal.carry(rows, since_us, now_us).await {
+                Ok(landed) => {
+                    carried = Some(landed.number);
+                    later.push(&landed)
+                }
+                Err(error) => {
+                    self.window = flushing;
+                    return Err(error);
+                }
+            }
+        }
+        self.window = later;
+        self.flushing = Some((round, carried, flushing));
+        Ok(())
+    }
+
+    /// The second half: the rest becomes files.
+    async fn finish_flush(&mut self) -> Result<(), IngestError> {
+        let Some((round, carried, mut flushing)) = self.flushing.take() else { return Ok(()) };
+        let done = self.flusher.commit(&round, carried).await;
+        match done {
+            Ok(()) => self.deletable.extend(flushing.into_numbers()),
+            Err(_) => {
+                flushing.append(std::mem::take(&mut self.window));
+                self.window = flushing;
+            }
+        }
+        done
+    }
+
+    async fn clean_up(&mut self) {
+        let newest = self.wal.last_number();
+        let kept: Vec<u64> = self.deletable.extract_if(.., |number| *number == newest).collect();
+        let _ = self.flusher.clean_up(&mut self.deletable).await;
+        self.deletable.extend(kept);
+    }
+}
+
 // === impl World ===
 
 impl World {
     async fn new(seed: u64) -> Self {
         let store = Faulty::over(Arc::new(TABLES_MADE.get().unwrap().fork()));
         let lake = Lake::over(store.clone(), "c").await.unwrap();
-        let sender = |name: &str| Sender { name: name.parse().unwrap(), batches: vec![], acked: 0, next: 0 };
+        let mut random = StdRng::seed_from_u64(seed);
+        let sender =
+            |name: &str| Sender { name: name.parse().unwrap(), batches: vec![], acked: 0, next: 0, at: 0 };
         let senders = vec![sender("node-1"), sender("node-2"), sender("node-3")];
-        let random = StdRng::seed_from_u64(seed);
-        Self { random, store, lake, senders, owner: None, sleeper: None, next_number: 0 }
+        let mut seat = |name: &str| Seat {
+            name: name.parse().unwrap(),
+            owner: None,
+            sleeper: None,
+            skew_us: random.random_range(-HOUR_US..HOUR_US),
+        };
+        // With one ingester half of the time, as in a small installation.
+        let names = ["ingest-0", "ingest-1", "ingest-2"];
+        let seats = names[..if seed % 2 == 0 { 1 } else { 3 }].iter().map(|name| seat(name)).collect();
+        Self { random, store, lake, senders, seats, next_number: 0, now_us: NOON_US }
     }
 
     /// Gives the store another temper, drawn from the seed.
@@ -81,29 +156,39 @@ impl World {
         self.store.faults.decide(move |operation, _| {
             let changes = matches!(operation, Operation::Write | Operation::Delete);
             let drawn = random.random_range(0..100);
-            match (drawn, random.random::<bool>()) {
-                (0..30, true) if drawn < fails => Fate::Fails,
-                (0..30, false) if drawn < fails && changes => Fate::ReplyLost,
-                (30..40, true) if drawn - 30 < dies => Fate::DiesBefore,
-                (30..40, false) if drawn - 30 < dies && changes => Fate::DiesAfter,
+            match (drawn, random.random_range(0..3)) {
+                (0..30, 0) if drawn < fails => Fate::Fails,
+                (0..30, 1) if drawn < fails && changes => Fate::ReplyLost,
+                (0..30, 2) if drawn < fails && changes => Fate::Late(random.random_range(1..60)),
+                (30..40, 0) if drawn - 30 < dies => Fate::DiesBefore,
+                (30..40, 1) if drawn - 30 < dies && changes => Fate::DiesAfter,
                 _ => Fate::Done,
             }
         });
     }
 
     async fn step(&mut self) {
+        self.now_us += self.random.random_range(0..120) * 1_000_000;
+        let seat = self.random.random_range(0..self.seats.len());
         match self.random.random_range(0..100) {
             0..10 => self.weather(),
-            10..16 => self.replace_owner(),
-            16..40 => self.produce(),
-            40..75 => self.exchange().await,
-            75..92 => self.flush().await,
-            92..96 => self.wake_sleeper().await,
+            10..15 => self.replace_owner(seat),
+            15..20 => self.move_sender(),
+            20..40 => self.produce(),
+            40..70 => self.exchange(seat).await,
+            70..88 => self.flush(seat).await,
+            88..91 => self.adopt(seat).await,
+            91..96 => self.wake_sleeper(seat).await,
             _ => self.look().await,
         }
+        self.bury(seat);
+    }
+
+    /// Whoever acted when the process died is gone.
+    fn bury(&mut self, seat: usize) {
         if self.store.faults.is_dead() {
             self.store.faults.revive();
-            self.owner = None;
+            self.seats[seat].owner = None;
         }
     }
 
@@ -118,32 +203,48 @@ impl World {
         }
     }
 
+    fn move_sender(&mut self) {
+        let sender = self.random.random_range(0..self.senders.len());
+        self.senders[sender].at = self.random.random_range(0..self.seats.len());
+    }
+
     /// The owner is replaced; it may be dead, or only asleep.
-    fn replace_owner(&mut self) {
-        let owner = self.owner.take();
+    fn replace_owner(&mut self, seat: usize) {
+        let owner = self.seats[seat].owner.take();
         if self.random.random() {
-            self.sleeper = owner;
+            self.seats[seat].sleeper = owner;
         }
     }
 
-    async fn exchange(&mut self) {
-        self.ensure_owner().await;
-        let Some(mut owner) = self.owner.take() else { return };
-        if self.offer(&mut owner).await.is_ok() {
-            self.owner = Some(owner);
+    fn clock_us(&self, seat: usize) -> i64 {
+        self.now_us + self.seats[seat].skew_us
+    }
+
+    async fn exchange(&mut self, seat: usize) {
+        self.ensure_owner(seat).await;
+        let Some(mut owner) = self.seats[seat].owner.take() else { return };
+        if self.offer(seat, &mut owner).await.is_ok() {
+            self.seats[seat].owner = Some(owner);
         }
     }
 
     /// Puts together a group as streams would, with repeats and gaps, and hands
-    /// out acks. An error ends the ingester.
-    async fn offer(&mut self, ingester: &mut Ingester) -> Result<(), IngestError> {
+    /// out acks. An error ends the ingester. Batches of a collector that has
+    /// moved away may still arrive from a connection that it has forgotten.
+    async fn offer(&mut self, seat: usize, ingester: &mut Ingester) -> Result<(), IngestError> {
+        let now_us = self.clock_us(seat);
+        self.connect(seat, ingester, now_us).await?;
         let mut group = Vec::new();
         for (index, sender) in self.senders.iter_mut().enumerate() {
+            if sender.at != seat && self.random.random_range(0..5) > 0 {
+                continue;
+            }
+            let expected = ingester.wal.expected_seq(&sender.name, 1).unwrap_or(sender.next);
             match self.random.random_range(0..10) {
-                0 => sender.next = ingester.wal.expected_seq(&sender.name, 1),
+                0 => sender.next = expected,
                 1 => sender.next = sender.next.saturating_sub(2),
                 2 => sender.next += 1,
-                _ => sender.next = sender.next.max(ingester.wal.expected_seq(&sender.name, 1)),
+                _ => sender.next = sender.next.max(expected),
             }
             for _ in 0..self.random.random_range(0..4) {
                 let Some(ready) = sender.ready(sender.next) else { break };
@@ -156,7 +257,7 @@ impl World {
         let (verdicts, landed) = tokio::select! {
             biased;
             () = faults.died() => return Err(IngestError::Stopped),
-            done = ingester.wal.commit(&batches, NOON_US) => done?,
+            done = ingester.wal.commit(&batches, now_us) => done?,
         };
         if let Some(landed) = &landed {
             ingester.window.push(landed);
@@ -171,55 +272,105 @@ impl World {
                 }
                 Verdict::Next | Verdict::Duplicate => {}
                 Verdict::Gap { expected_seq } => sender.next = expected_seq,
+                Verdict::Left => sender.next = sender.next.min(ready.seq),
             }
         }
         Ok(())
     }
 
-    async fn flush(&mut self) {
-        self.ensure_owner().await;
+    /// Senders that come to this ingester for the first time, or again.
+    async fn connect(
+        &mut self,
+        seat: usize,
+        ingester: &mut Ingester,
+        now_us: i64,
+    ) -> Result<(), IngestError> {
+        let coming = |sender: &&Sender| sender.at == seat;
+        let coming: Vec<CollectorId> =
+            self.senders.iter().filter(coming).map(|sender| sender.name.clone()).collect();
         let faults = Arc::clone(&self.store.faults);
-        let Some(owner) = &mut self.owner else { return };
-        if owner.flusher.flush(&owner.window).await.is_err() || faults.is_dead() {
-            return;
+        tokio::select! {
+            biased;
+            () = faults.died() => Err(IngestError::Stopped),
+            done = ingester.wal.claim(&coming, now_us) => done,
         }
-        let through = owner.window.through();
-        owner.deletable.extend(std::mem::take(&mut owner.window).into_numbers());
-        let newest = owner.deletable.iter().copied().max().unwrap_or(0).max(through);
-        let kept: Vec<u64> = owner.deletable.extract_if(.., |number| *number == newest).collect();
-        if self.random.random() {
-            let _ = owner.flusher.clean_up(&mut owner.deletable).await;
+    }
+
+    async fn flush(&mut self, seat: usize) {
+        self.ensure_owner(seat).await;
+        let (now_us, carries, cleans) = (self.clock_us(seat), self.random.random(), self.random.random());
+        let below_rows = self.random.random_range(0..12);
+        let at_most_us = self.random.random_range(0..900) * 1_000_000;
+        let policy = Policy { below_rows, at_most_us, at_most_bytes: usize::MAX };
+        let Some(mut owner) = self.seats[seat].owner.take() else { return };
+        let faults = Arc::clone(&self.store.faults);
+        let flushed = tokio::select! {
+            biased;
+            () = faults.died() => return,
+            done = async {
+                if owner.flushing.is_none() {
+                    owner.begin_flush(Some(policy).filter(|_| carries), now_us).await?;
+                    if self.random.random() {
+                        return Ok(());
+                    }
+                }
+                owner.finish_flush().await
+            } => done,
+        };
+        let fenced = matches!(flushed, Err(IngestError::Fenced { .. }));
+        if flushed.is_ok() && cleans && !faults.is_dead() {
+            owner.clean_up().await;
         }
-        owner.deletable.extend(kept);
+        if !fenced {
+            self.seats[seat].owner = Some(owner);
+        }
     }
 
     /// Takes the log over and commits what is left, as a start does.
-    async fn ensure_owner(&mut self) {
-        if self.owner.is_some() {
-            return;
-        }
-        let faults = Arc::clone(&self.store.faults);
-        let taken = tokio::select! {
-            biased;
-            () = faults.died() => return,
-            taken = take_over(&self.lake, NOON_US) => taken,
-        };
-        let Ok((wal, left)) = taken else { return };
-        let flusher = flusher(&self.lake);
-        if let Ok(mut deletable) = flusher.replay(&left, 4_000, NOON_US).await
-            && !faults.is_dead()
+    async fn ensure_owner(&mut self, seat: usize) {
+        if self.seats[seat].owner.is_none()
+            && let Some((wal, flusher)) = self.take_over(seat, seat).await
         {
-            let _ = flusher.clean_up(&mut deletable).await;
-            self.owner = Some(Ingester { wal, flusher, window: Window::default(), deletable });
+            let (window, deletable) = (Window::default(), vec![]);
+            self.seats[seat].owner = Some(Ingester { wal, flusher, window, flushing: None, deletable });
         }
     }
 
+    /// Commits what another ingester has left in its log.
+    async fn adopt(&mut self, seat: usize) {
+        let other = self.random.random_range(0..self.seats.len());
+        if other != seat {
+            let _ = self.take_over(other, seat).await;
+        }
+    }
+
+    async fn take_over(&mut self, seat: usize, by: usize) -> Option<(Wal, Flusher)> {
+        let (name, now_us) = (self.seats[seat].name.clone(), self.clock_us(by));
+        let faults = Arc::clone(&self.store.faults);
+        let taken = tokio::select! {
+            biased;
+            () = faults.died() => return None,
+            taken = take_over_of(&self.lake, &name, now_us) => taken,
+        };
+        let (wal, left) = taken.ok()?;
+        let flusher = flusher_of(&self.lake, &name);
+        let mut deletable = flusher.replay(&left, 4_000, now_us).await.ok()?;
+        if faults.is_dead() {
+            return None;
+        }
+        let _ = flusher.clean_up(&mut deletable).await;
+        Some((wal, flusher))
+    }
+
     /// Whoever slept while it was replaced goes on as if nothing had happened.
-    async fn wake_sleeper(&mut self) {
-        let Some(mut sleeper) = self.sleeper.take() else { return };
-        let _ = sleeper.flusher.flush(&sleeper.window).await;
-        if self.offer(&mut sleeper).await.is_ok() {
-            self.sleeper = Some(sleeper);
+    async fn wake_sleeper(&mut self, seat: usize) {
+        let Some(mut sleeper) = self.seats[seat].sleeper.take() else { return };
+        if sleeper.flushing.is_none() {
+            let _ = sleeper.flusher.flush(&sleeper.window).await;
+        }
+        let _ = sleeper.finish_flush().await;
+        if self.offer(seat, &mut sleeper).await.is_ok() {
+            self.seats[seat].sleeper = Some(sleeper);
         }
     }
 
@@ -246,10 +397,14 @@ impl World {
     async fn settle(&mut self) {
         self.store.faults.release();
         while self.senders.iter().any(|sender| sender.acked < sender.batches.len()) {
-            self.exchange().await;
+            for seat in 0..self.seats.len() {
+                self.exchange(seat).await;
+            }
         }
-        self.owner = None;
-        self.ensure_owner().await;
+        for seat in 0..self.seats.len() {
+            self.seats[seat].owner = None;
+            self.ensure_owner(seat).await;
+        }
         self.lake = Lake::over(self.store.clone(), "c").await.unwrap();
         self.look().await;
         for table in TABLES {

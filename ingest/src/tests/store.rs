@@ -25,6 +25,9 @@ pub(super) enum Fate {
     Fails,
     /// It is done, and its caller hears that it failed.
     ReplyLost,
+    /// Its caller hears that it failed, and so many operations later a write is
+    /// done all the same, if it still can be.
+    Late(u32),
     /// It waits until [`Faults::release`].
     Held,
     /// The process dies before it: this and everything after it fails.
@@ -52,6 +55,15 @@ pub(super) struct Faults {
     dead: watch::Sender<bool>,
     writes: AtomicU64,
     calm: AtomicBool,
+    late: Mutex<Vec<LateWrite>>,
+}
+
+/// A write that is still on its way.
+struct LateWrite {
+    operations: u32,
+    key: Path,
+    payload: PutPayload,
+    opts: PutOptions,
 }
 
 /// While it lives nothing fails, and no fate is drawn.
@@ -143,7 +155,16 @@ impl Faults {
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let fate = self.fate(operation, key).await;
-        if fate == Fate::Fails {
+        self.meet(fate, operation, work).await
+    }
+
+    async fn meet<T>(
+        &self,
+        fate: Fate,
+        operation: Operation,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        if matches!(fate, Fate::Fails | Fate::Late(_)) {
             return Err(fault());
         }
         if matches!(operation, Operation::Write | Operation::Delete) {
@@ -168,6 +189,7 @@ impl Faulty {
             dead: watch::channel(false).0,
             writes: AtomicU64::new(0),
             calm: AtomicBool::new(false),
+            late: Mutex::default(),
         };
         Arc::new(Self { inner, faults: Arc::new(faults) })
     }
@@ -188,7 +210,14 @@ impl fmt::Display for Faulty {
 #[async_trait]
 impl ObjectStore for Faulty {
     async fn put_opts(&self, key: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.faults.around(Operation::Write, key, self.inner.put_opts(key, payload, opts)).await
+        self.arrive().await;
+        let fate = self.faults.fate(Operation::Write, key).await;
+        if let Fate::Late(operations) = fate {
+            let late = LateWrite { operations, key: key.clone(), payload, opts };
+            self.faults.late.lock().unwrap().push(late);
+            return Err(fault());
+        }
+        self.faults.meet(fate, Operation::Write, self.inner.put_opts(key, payload, opts)).await
     }
 
     async fn put_multipart_opts(
@@ -244,6 +273,19 @@ impl ObjectStore for Faulty {
 }
 
 impl Faulty {
+    /// Lets writes that were on their way for long enough reach the store.
+    async fn arrive(&self) {
+        let due: Vec<LateWrite> = {
+            let mut late = self.faults.late.lock().unwrap();
+            late.iter_mut().for_each(|write| write.operations = write.operations.saturating_sub(1));
+            late.extract_if(.., |write| write.operations == 0).collect()
+        };
+        for LateWrite { key, payload, opts, .. } in due {
+            // Too late for some: the name is taken.
+            let _ = self.inner.put_opts(&key, payload, opts).await;
+        }
+    }
+
     fn listing(
         &self,
         prefix: Option<&Path>,

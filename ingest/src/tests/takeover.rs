@@ -13,11 +13,12 @@ use super::rig::{Run, config, memory};
 use super::rows::{NOON_US, batch, stored};
 use crate::IngestError;
 use crate::dedupe::Verdict;
-use crate::flush::{Flusher, Window};
+use crate::flush::Flusher;
 use crate::metrics::Metrics;
 use crate::stamp::stamp;
 use crate::tenants::Mapping;
 use crate::wal::{Ready, Wal};
+use crate::window::Window;
 
 pub(super) fn ingester() -> IngesterId {
     "ingest-0".parse().unwrap()
@@ -27,12 +28,27 @@ pub(super) fn metrics() -> Metrics {
     Metrics::register(&mut Registry::default())
 }
 
-pub(super) async fn take_over(lake: &Arc<Lake>, now_us: i64) -> Result<(Wal, Vec<WalKey>), IngestError> {
-    Wal::take_over(Arc::clone(lake), ingester(), now_us, metrics(), Duration::from_millis(1)).await
+pub(super) async fn take_over_of(
+    lake: &Arc<Lake>,
+    ingester: &IngesterId,
+    now_us: i64,
+) -> Result<(Wal, Vec<WalKey>), IngestError> {
+    Wal::take_over(Arc::clone(lake), ingester.clone(), now_us, metrics(), Duration::from_millis(1)).await
 }
 
-pub(super) fn flusher(lake: &Arc<Lake>) -> Flusher {
-    Flusher::new(Arc::clone(lake), ingester(), metrics(), 10)
+pub(super) fn flusher_of(lake: &Arc<Lake>, ingester: &IngesterId) -> Flusher {
+    Flusher::new(Arc::clone(lake), ingester.clone(), metrics(), 10)
+}
+
+/// Takes over and receives from the collectors of these tests.
+async fn take_over(lake: &Arc<Lake>, now_us: i64) -> Result<(Wal, Vec<WalKey>), IngestError> {
+    let (mut wal, left) = take_over_of(lake, &ingester(), now_us).await?;
+    wal.claim(&["n".parse().unwrap(), "m".parse().unwrap()], now_us).await?;
+    Ok((wal, left))
+}
+
+fn flusher(lake: &Arc<Lake>) -> Flusher {
+    flusher_of(lake, &ingester())
 }
 
 /// A batch of numbers, stamped.
@@ -63,9 +79,9 @@ async fn a_sleeper_is_fenced_even_when_its_successor_has_cleaned_up() {
     let newest = deletable.pop().unwrap();
     flusher.clean_up(&mut deletable).await.unwrap();
     let kept: Vec<u64> = lake.wal_keys().await.unwrap().iter().map(|key| key.number).collect();
-    assert_eq!(kept, [1, 3, newest]);
+    assert_eq!(kept, [1, 2, 4, newest]);
     let late = sleeper.commit(&[ready("n", 1, Table::Losses, &[66])], NOON_US).await;
-    assert!(matches!(late, Err(IngestError::Fenced { number: 3, .. })), "{late:?}");
+    assert!(matches!(late, Err(IngestError::Fenced { number: 4, .. })), "{late:?}");
     assert_eq!(stored(&lake, Table::Losses).await, [1, 2, 3, 4]);
 }
 
@@ -79,9 +95,9 @@ async fn openings_are_kept_for_a_day() {
     let now_us = NOON_US + 2 * DAY_US + 1;
     let (_, left) = take_over(&lake, now_us).await.unwrap();
     let mut deletable = flusher(&lake).replay(&left, 1 << 20, now_us).await.unwrap();
-    assert_eq!(deletable, [1, 2]);
+    assert_eq!(deletable, [1, 2, 3, 4]);
     flusher(&lake).clean_up(&mut deletable).await.unwrap();
-    assert_eq!(lake.wal_keys().await.unwrap().len(), 2);
+    assert_eq!(lake.wal_keys().await.unwrap().len(), 3);
 }
 
 /// A bucket restored from a copy that had the tables only.
@@ -126,7 +142,7 @@ async fn the_same_window_may_be_flushed_again() {
     let log = lake.table(Table::Losses);
     let snapshot = log.snapshot().await.unwrap();
     assert_eq!(snapshot.version(), 2);
-    assert_eq!(log.txn(&snapshot, &txn_app(&ingester())).await.unwrap(), Some(4));
+    assert_eq!(log.txn(&snapshot, &txn_app(&ingester())).await.unwrap(), Some(5));
 }
 
 /// Bytes of a WAL object that rotted: named, set aside, counted; the rest goes on.
@@ -139,7 +155,7 @@ async fn a_damaged_wal_object_is_set_aside_and_the_rest_is_committed() {
         stream.deliver(seq, Table::Queries, &[seq as i64]).await;
     }
     run.kill();
-    let path = WalKey { ingester: ingester(), number: 3 }.path();
+    let path = WalKey { ingester: ingester(), number: 4 }.path();
     let mut bytes = store.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
     *bytes.last_mut().unwrap() ^= 1;
     store.put(&path, bytes.into()).await.unwrap();
@@ -151,6 +167,6 @@ async fn a_damaged_wal_object_is_set_aside_and_the_rest_is_committed() {
     .await;
     assert_eq!(stored(lake, Table::Queries).await, [0, 2]);
     assert_eq!(stored(lake, Table::Losses).await, [1], "one row was lost, and that is in the table");
-    assert!(store.head(&"damaged/ingest-0/00000000000000000003.wal".into()).await.is_ok());
+    assert!(store.head(&"damaged/ingest-0/00000000000000000004.wal".into()).await.is_ok());
     assert_eq!(run.metric("bailiwick_ingest_damaged_wal_objects_total"), 1);
 }

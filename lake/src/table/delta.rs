@@ -18,6 +18,7 @@ use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 use object_store::ObjectStore;
 
 use super::{Change, Committed, DataFile, TableLog, TableSnapshot, files};
+use crate::boundary::carried_app;
 use crate::{LakeError, keys};
 
 /// As what commits are signed.
@@ -179,6 +180,9 @@ impl Shared {
             .update_table(operation, ENGINE_INFO, !rewrites)
             .build(&*self.kernel, Box::new(FileSystemCommitter::new()))?;
         if let Some(txn) = change.txn {
+            if let Some(carried) = txn.carried {
+                transaction = transaction.with_transaction_id(carried_app(&txn.app), carried);
+            }
             transaction = transaction.with_transaction_id(txn.app, txn.version);
         }
         if !change.add.is_empty() {

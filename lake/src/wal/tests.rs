@@ -22,14 +22,16 @@ fn losses(counts: &[i64]) -> RecordBatch {
 
 fn sample() -> (WalHeader, Bytes) {
     let known = Incarnation { incarnation: u64::MAX, next_seq: 12 };
+    let collector = CollectorState { hold: Hold::Held, heard_at_us: 1, incarnations: vec![known] };
     let header = WalHeader {
         ingester: "ingest-0".into(),
         epoch: 3,
         nonce: "n".into(),
         number: 7,
         written_at_us: 1,
+        kind: WalKind::Carried { since_us: 1 },
         segments: vec![],
-        high_water: BTreeMap::from([("node-1".to_owned(), vec![known])]),
+        high_water: BTreeMap::from([("node-1".to_owned(), collector)]),
     };
     let rows = [EncodedRows::encode(Table::Losses, &[losses(&[1, 2, 3]), losses(&[4])]).unwrap()];
     let bytes = header.clone().encode(&rows);
@@ -41,6 +43,7 @@ fn an_object_reads_as_it_was_written() {
     let (header, bytes) = sample();
     let object = WalObject::parse(key(), &bytes).unwrap();
     assert_eq!(object.header().high_water, header.high_water);
+    assert_eq!(object.header().kind, header.kind);
     let rows = object.rows().unwrap();
     assert_eq!(rows, vec![(Table::Losses, vec![losses(&[1, 2, 3]), losses(&[4])])]);
     assert_eq!(object.header().segments[0].rows, 4);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bailiwick_lake::keys::{DataKey, WalKey};
 use bailiwick_lake::{
-    Change, Committed, DataFile, EncodedRows, Lake, Txn, WalHeader, fresh_name, to_public, txn_app,
+    Change, Committed, DataFile, EncodedRows, Lake, Txn, WalHeader, WalKind, fresh_name, to_public, txn_app,
 };
 use bailiwick_proto::ship::{MemoryOutbox, Outbox};
 use bailiwick_proto::{IngesterId, Table, wire};
@@ -81,6 +81,7 @@ impl Bucket {
             number: self.written,
             written_at_us: 0,
             segments: vec![],
+            kind: WalKind::Batches,
             high_water: BTreeMap::new(),
         };
         let encode = |(table, batch): &(Table, RecordBatch)| {
@@ -101,7 +102,7 @@ impl Bucket {
         }
         let log = self.lake.table(table);
         let base = log.snapshot().await.unwrap();
-        let txn = Some(Txn { app: txn_app(&ingester()), version: through as i64 });
+        let txn = Some(Txn { app: txn_app(&ingester()), version: through as i64, carried: None });
         let done = log.commit(&base, Change { txn, add, remove: vec![] }).await.unwrap();
         assert!(matches!(done, Committed::At(_)));
     }

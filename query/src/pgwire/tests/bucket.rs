@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bailiwick_lake::keys::WalKey;
-use bailiwick_lake::{EncodedRows, Lake, WalHeader};
+use bailiwick_lake::{EncodedRows, Lake, WalHeader, WalKind};
 use bailiwick_proto::ship::{MemoryOutbox, MemorySender};
 use bailiwick_proto::{IngesterId, Table};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -80,6 +80,7 @@ async fn filled() -> Arc<Lake> {
         number: 1,
         written_at_us: 0,
         segments: vec![],
+        kind: WalKind::Batches,
         high_water: BTreeMap::new(),
     };
     let object = header.encode(&Table::ALL.map(encoded));
