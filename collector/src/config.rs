@@ -18,6 +18,11 @@ pub struct Config {
     pub endpoint: String,
     /// The certificates that an `https` endpoint is checked against, PEM.
     pub ca_file: Option<PathBuf>,
+    /// This collector's own certificate, PEM, for an `https` endpoint that asks
+    /// for one. Its DNS names must include the collector id, which is the node's name.
+    pub cert_file: Option<PathBuf>,
+    /// The certificate's private key, PEM.
+    pub key_file: Option<PathBuf>,
     /// A file whose content is presented to ingest as `authorization: Bearer`.
     /// Read again for every connection.
     pub token_file: Option<PathBuf>,
@@ -154,6 +159,8 @@ impl Default for Config {
             cluster: String::new(),
             endpoint: "http://127.0.0.1:4150".into(),
             ca_file: None,
+            cert_file: None,
+            key_file: None,
             token_file: None,
             spool_dir: PathBuf::new(),
             spool_bytes: 1 << 30,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bailiwick_proto::ship::{DeliverError, Delivery, deliver};
 use http::Uri;
 use tokio::task::JoinHandle;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::config::Config;
 use crate::error::CollectorError;
@@ -106,7 +106,10 @@ fn endpoint(config: &Config) -> Result<Endpoint, CollectorError> {
         Some("http") if is_loopback(&host) => Ok(endpoint),
         Some("http") => Err(wrong(format!("{host} is not this machine: use https with ca_file"))),
         Some("https") => {
-            let tls = ClientTlsConfig::new().ca_certificate(authority(config)?).domain_name(host);
+            let mut tls = ClientTlsConfig::new().ca_certificate(authority(config)?).domain_name(host);
+            if let Some(identity) = identity(config)? {
+                tls = tls.identity(identity);
+            }
             endpoint.tls_config(tls).map_err(|error| wrong(format!("TLS cannot be set up: {error}")))
         }
         _ => Err(wrong(format!("{:?} must begin with http://, https:// or unix://", config.endpoint))),
@@ -119,6 +122,20 @@ fn authority(config: &Config) -> Result<Certificate, CollectorError> {
     let file = config.ca_file.as_ref().ok_or_else(missing)?;
     let pem = fs::read(file).map_err(|source| unreadable("ca_file", file, source))?;
     Ok(Certificate::from_pem(pem))
+}
+
+/// The certificate that this collector presents, where it has one.
+fn identity(config: &Config) -> Result<Option<Identity>, CollectorError> {
+    let read =
+        |field, file: &std::path::Path| fs::read(file).map_err(|source| unreadable(field, file, source));
+    match (&config.cert_file, &config.key_file) {
+        (None, None) => Ok(None),
+        (Some(cert), Some(key)) => {
+            Ok(Some(Identity::from_pem(read("cert_file", cert)?, read("key_file", key)?)))
+        }
+        (Some(_), None) => Err(CollectorError::config("key_file", "must be set where cert_file is")),
+        (None, Some(_)) => Err(CollectorError::config("cert_file", "must be set where key_file is")),
+    }
 }
 
 fn is_loopback(host: &str) -> bool {

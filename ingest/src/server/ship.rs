@@ -65,6 +65,16 @@ struct Sender {
     ended: CancellationToken,
 }
 
+/// A batch that cannot become rows of its table.
+struct Unusable {
+    /// The table that it named, if there is such a one.
+    table: Option<Table>,
+    /// Why, one word.
+    reason: &'static str,
+    /// Why, in the words of who found out.
+    detail: String,
+}
+
 /// A batch whose verdict is awaited.
 struct Waiting {
     seq: u64,
@@ -183,15 +193,17 @@ impl Sender {
         let table = batch.table.parse::<Table>();
         let (mapping, ipc, now) = (self.shared.mapping.current(), batch.arrow_ipc.clone(), now_us());
         let collector = self.collector.clone();
-        let work = move || -> Result<_, (Option<Table>, String)> {
-            let table = table.map_err(|error| (None, error.to_string()))?;
-            let failed = |error: &dyn std::error::Error| (Some(table), chain(error));
+        let work = move || -> Result<_, Unusable> {
+            let unusable = |table, reason, detail| Unusable { table, reason, detail };
+            let table = table.map_err(|error| unusable(None, "quarantined", error.to_string()))?;
+            let failed = |error: &dyn std::error::Error| unusable(Some(table), "quarantined", chain(error));
             let rows =
                 wire::decode(&ipc, batch.crc32c, &table.wire_schema()).map_err(|error| failed(&error))?;
             let stamped = stamp(table, &rows, &mapping, now).map_err(|error| failed(&error))?;
             match mapping.stranger(&collector, stamped.tenants()) {
                 Some(tenant) => {
-                    Err((Some(table), format!("{collector} may not send rows of tenant {tenant}")))
+                    let detail = format!("{collector} may not send rows of tenant {tenant}");
+                    Err(unusable(Some(table), "foreign_tenant", detail))
                 }
                 None => Ok((table, stamped)),
             }
@@ -202,9 +214,7 @@ impl Sender {
                 self.notice(&stamped);
                 (table, stamped.batch, false)
             }
-            Err((table, reason)) => {
-                (Table::Losses, self.quarantine(seq, table, &reason, batch.arrow_ipc).await?, true)
-            }
+            Err(unusable) => (Table::Losses, self.quarantine(seq, &unusable, batch.arrow_ipc).await?, true),
         };
         let (collector, incarnation) = (self.collector.clone(), self.incarnation);
         Ok((Ready { collector, incarnation, seq, table, rows, bytes }, quarantined))
@@ -228,23 +238,24 @@ impl Sender {
     async fn quarantine(
         &self,
         seq: u64,
-        table: Option<Table>,
-        reason: &str,
+        unusable: &Unusable,
         bytes: bytes::Bytes,
     ) -> Result<RecordBatch, Status> {
+        let Unusable { table, reason, detail } = unusable;
+        let table = *table;
         let (collector, incarnation) = (self.collector.clone(), self.incarnation);
         let key = QuarantineKey { collector, incarnation, seq, table };
         let mut pause = Duration::from_millis(20);
         while let Err(error) = self.shared.lake.quarantine(&key, bytes.clone()).await {
-            tracing::warn!(%error, "unreadable batch not set aside yet");
+            tracing::warn!(%error, "batch not set aside yet");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));
         }
-        self.shared.metrics.reject("quarantined");
+        self.shared.metrics.reject(reason);
         let key = key.path();
-        tracing::error!(%key, reason, "unreadable batch set aside");
-        let (node, cluster, detail) = (&self.node, &self.cluster, &format!("{key}: {reason}"));
-        let (lane, class, reason) = ("ship", "batch", "quarantined");
+        tracing::error!(%key, reason, detail, "batch set aside");
+        let (node, cluster, detail) = (&self.node, &self.cluster, &format!("{key}: {detail}"));
+        let (lane, class) = ("ship", "batch");
         let loss = Loss { node, cluster, lane, class, reason, count: 1, detail };
         loss.row(now_us()).map_err(|error| Status::internal(error.to_string()))
     }

@@ -8,7 +8,7 @@ use bailiwick_proto::Table;
 use bailiwick_proto::v1::TailRequest;
 use bailiwick_proto::v1::ship_client::ShipClient;
 use bailiwick_proto::v1::tail_client::TailClient;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request};
 
 use super::rig::{Run, Stream, config, eventually, flushing, memory};
@@ -71,6 +71,47 @@ async fn tls_is_spoken_where_it_is_configured() {
     let mut own = Stream::open(run.ingest.local_endpoint(), "detect", 1).await.unwrap();
     own.deliver(0, Table::Losses, &[2]).await;
     assert_eq!(stored(&run.lake, Table::Losses).await, [1, 2]);
+}
+
+/// Goal: a collector sends under its own name, and its rows fall to its own
+/// tenants, or they go no further.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_good_for_its_own_collector_and_tenants() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        fs::write(folder.path().join(name), text).unwrap();
+        Some(folder.path().join(name))
+    };
+    let tenants = "collectors:\n- collectors: [node-1]\n  tenants: [shop]\n";
+    let config = Config {
+        token_file: None,
+        client_ca_file: file("clients", include_str!("tls/clients.crt")),
+        tenants_file: file("tenants", tenants),
+        ..guarded(&folder, true)
+    };
+    let run = Run::start(memory(), config).await;
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(CERT));
+    let endpoint = |tls: ClientTlsConfig| {
+        let address = format!("https://localhost:{}", run.ingest.listen_addr().port());
+        Endpoint::from_shared(address).unwrap().tls_config(tls).unwrap()
+    };
+    assert!(Stream::open(endpoint(tls.clone()), "node-1", 1).await.is_err(), "without a certificate");
+    let presents = |cert: &str, key: &str| endpoint(tls.clone().identity(Identity::from_pem(cert, key)));
+    let (one, two) = (
+        presents(include_str!("tls/node-1.crt"), include_str!("tls/node-1.key")),
+        presents(include_str!("tls/node-2.crt"), include_str!("tls/node-2.key")),
+    );
+    let refused = Stream::open(two.clone(), "node-1", 1).await.err().unwrap();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(run.metric("bailiwick_ingest_rejected_total{reason=\"certificate\"}"), 1);
+    // Rows of the host are not the shop's.
+    let mut bound = Stream::open(one, "node-1", 1).await.unwrap();
+    bound.send(0, Table::Losses, &[66]).await;
+    assert_eq!(bound.ack().await.unwrap().quarantined, 1);
+    assert_eq!(run.metric("bailiwick_ingest_rejected_total{reason=\"foreign_tenant\"}"), 1);
+    Stream::open(two, "node-2", 1).await.unwrap().deliver(0, Table::Queries, &[2]).await;
+    assert_eq!(stored(&run.lake, Table::Queries).await, [2]);
+    assert_eq!(stored(&run.lake, Table::Losses).await, [1], "that a batch was set aside is in the table");
 }
 
 #[tokio::test]

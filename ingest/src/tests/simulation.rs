@@ -24,8 +24,8 @@ use crate::flush::{Flusher, Round};
 use crate::wal::{Ready, Wal};
 use crate::window::Window;
 
-const SEEDS: u64 = 1000;
-const STEPS: usize = 50;
+const SEEDS: u64 = 2000;
+const STEPS: usize = 40;
 const TABLES: [Table; 2] = [Table::Losses, Table::Queries];
 const HOUR_US: i64 = 3_600_000_000;
 
