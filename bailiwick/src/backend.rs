@@ -82,6 +82,7 @@ impl Backend {
             lake,
             ask: Arc::clone(&engine) as _,
             ingest: endpoint,
+            ingester: config.ingest.ingester_id.clone(),
             out: alert_rows,
             on_alert,
             stop: stop_readers.clone(),

@@ -194,6 +194,7 @@ impl Follower {
 /// Saves the place reached, always behind the alerts raised up to it.
 pub(crate) async fn save_places(
     lake: Arc<Lake>,
+    name: String,
     sinks: Sinks,
     mut reached: watch::Receiver<Place>,
     every: Duration,
@@ -209,7 +210,7 @@ pub(crate) async fn save_places(
         };
         let place = reached.borrow().clone();
         if saved.as_ref() != Some(&place) && became_durable(&sinks, last).await {
-            match save_place(&lake, &place).await {
+            match save_place(&lake, &name, &place).await {
                 Ok(()) => saved = Some(place),
                 Err(error) => tracing::warn!(%error, "place of detection not saved, will try again"),
             }

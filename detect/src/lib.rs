@@ -75,6 +75,8 @@ pub struct Parts {
     pub ask: Arc<dyn Ask>,
     /// Where ingest serves Tail.
     pub ingest: Endpoint,
+    /// That ingester's name.
+    pub ingester: String,
     /// Alerts on their way to the table.
     pub out: MemorySender,
     /// Called with every alert at once.
@@ -93,14 +95,15 @@ impl Detect {
         parts: Parts,
         registry: &mut Registry,
     ) -> Result<Self, DetectError> {
-        let Parts { lake, ask, ingest, out, on_alert, stop } = parts;
+        let Parts { lake, ask, ingest, ingester, out, on_alert, stop } = parts;
         let metrics = Metrics::register(registry);
         let book = Rulebook::read(&config)?;
         log_diagnostics(&book.diagnostics);
         let rules = Current::new(book);
         let detections = schedule::read(&config)?;
         let count = detections.len();
-        let place = load_place(&lake).await?.unwrap_or_else(|| Place {
+        let name = place::place_name(&ingester);
+        let place = load_place(&lake, &name).await?.unwrap_or_else(|| Place {
             ingest_time_us: Utc::now().timestamp_micros() - FIRST_LOOK_BACK_US,
             ..Place::default()
         });
@@ -109,7 +112,7 @@ impl Detect {
         let (sinks, sink_tasks) = Sinks::open(&config, on_alert, out, &metrics)?;
         let (reached, places) = watch::channel(place.clone());
         let every = Duration::from_millis(config.checkpoint_every_ms.max(10));
-        let saving = save_places(Arc::clone(&lake), sinks.clone(), places, every, stop.clone());
+        let saving = save_places(Arc::clone(&lake), name, sinks.clone(), places, every, stop.clone());
         let scheduler = Scheduler {
             config: config.clone(),
             detections,

@@ -6,7 +6,6 @@ use bailiwick_lake::{Lake, LakeError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-const LIVE: &str = "detect-live.json";
 const SCHEDULE: &str = "detect-schedule.json";
 
 /// Up to where events were evaluated and their alerts are durable.
@@ -21,12 +20,18 @@ pub(crate) struct Place {
 /// Up to where each scheduled detection has looked, microseconds of `ingest_time`.
 pub(crate) type Schedule = BTreeMap<String, i64>;
 
-pub(crate) async fn load_place(lake: &Lake) -> Result<Option<Place>, LakeError> {
-    Ok(lake.get_state(LIVE).await?.and_then(|bytes| parse(LIVE, &bytes)))
+/// Under which name the place of whoever follows this ingester is kept: each
+/// ingester of a bucket has a follower of its own.
+pub(crate) fn place_name(ingester: &str) -> String {
+    format!("detect-live-{ingester}.json")
 }
 
-pub(crate) async fn save_place(lake: &Lake, place: &Place) -> Result<(), LakeError> {
-    lake.put_state(LIVE, json(place)).await
+pub(crate) async fn load_place(lake: &Lake, name: &str) -> Result<Option<Place>, LakeError> {
+    Ok(lake.get_state(name).await?.and_then(|bytes| parse(name, &bytes)))
+}
+
+pub(crate) async fn save_place(lake: &Lake, name: &str, place: &Place) -> Result<(), LakeError> {
+    lake.put_state(name, json(place)).await
 }
 
 pub(crate) async fn load_schedule(lake: &Lake) -> Result<Schedule, LakeError> {

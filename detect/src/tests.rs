@@ -133,7 +133,9 @@ impl Run {
         let on_alert: OnAlert = Arc::new(move |alert: &Alert| drop(sent.send(alert.clone())));
         let stop = CancellationToken::new();
         let ask: Arc<dyn Ask> = Arc::clone(rows) as Arc<dyn Ask>;
-        let parts = Parts { lake: Arc::clone(lake), ask, ingest, out, on_alert, stop: stop.clone() };
+        let ingester = "ingest-0".to_owned();
+        let parts =
+            Parts { lake: Arc::clone(lake), ask, ingest, ingester, out, on_alert, stop: stop.clone() };
         let detect = Detect::start_with(config, parts, &mut Registry::default()).await.unwrap();
         Self { detect, live, alerts, stop, _folder: folder }
     }

@@ -6,6 +6,8 @@
 //! was replaced may wake up and try to go on, and any of them may finish what
 //! another has left, whether that is alive or not.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bailiwick_lake::Lake;
@@ -27,6 +29,7 @@ use crate::window::Window;
 const SEEDS: u64 = 2000;
 const STEPS: usize = 40;
 const TABLES: [Table; 2] = [Table::Losses, Table::Queries];
+const SHORT_STEPS: usize = 36;
 const HOUR_US: i64 = 3_600_000_000;
 
 /// A bucket in which nothing has happened yet.
@@ -69,6 +72,8 @@ struct World {
     seats: Vec<Seat>,
     next_number: i64,
     now_us: i64,
+    /// Whether the store's temper changes by itself.
+    has_weather: bool,
 }
 
 // === impl Sender ===
@@ -146,11 +151,14 @@ impl World {
         // With one ingester half of the time, as in a small installation.
         let names = ["ingest-0", "ingest-1", "ingest-2"];
         let seats = names[..if seed % 2 == 0 { 1 } else { 3 }].iter().map(|name| seat(name)).collect();
-        Self { random, store, lake, senders, seats, next_number: 0, now_us: NOON_US }
+        Self { random, store, lake, senders, seats, next_number: 0, now_us: NOON_US, has_weather: true }
     }
 
     /// Gives the store another temper, drawn from the seed.
     fn weather(&mut self) {
+        if !self.has_weather {
+            return;
+        }
         let mut random = StdRng::seed_from_u64(self.random.random());
         let (fails, dies) = (self.random.random_range(0..30), self.random.random_range(0..8));
         self.store.faults.decide(move |operation, _| {
@@ -426,6 +434,52 @@ async fn run(seed: u64) {
     world.settle().await;
 }
 
+/// A history in which nothing fails but one operation, which is the last of the
+/// process that does it. Returns how many operations there were.
+async fn run_until(seed: u64, last: u64, fate: Fate) -> u64 {
+    let operations = Arc::new(AtomicU64::new(0));
+    let mut world = World::new(seed).await;
+    world.has_weather = false;
+    let counted = Arc::clone(&operations);
+    world.store.faults.decide(
+        move |_, _| {
+            if counted.fetch_add(1, Ordering::SeqCst) == last { fate } else { Fate::Done }
+        },
+    );
+    for _ in 0..SHORT_STEPS {
+        world.step().await;
+    }
+    world.settle().await;
+    operations.load(Ordering::SeqCst)
+}
+
+fn make_tables() {
+    TABLES_MADE.get_or_init(|| {
+        let made = Arc::new(InMemory::new());
+        block_on(Lake::over(made.clone(), "c")).unwrap();
+        made.fork()
+    });
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Plays every number in two threads; says which one fails.
+fn play(numbers: &Range<u64>, how: &str, run: impl Fn(u64) + Sync) {
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let (numbers, run) = (numbers.clone(), &run);
+            scope.spawn(move || {
+                for number in numbers.filter(|number| number % 2 == half) {
+                    let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(number)));
+                    assert!(played.is_ok(), "{how} {number} fails");
+                }
+            });
+        }
+    });
+}
+
 /// `BAILIWICK_SEED=n` plays one seed, `BAILIWICK_SEEDS=n` another number of them.
 #[test]
 fn sent_is_stored_once() {
@@ -434,19 +488,24 @@ fn sent_is_stored_once() {
         Some(seed) => seed..seed + 1,
         None => 0..number("BAILIWICK_SEEDS").unwrap_or(SEEDS),
     };
-    let made = Arc::new(InMemory::new());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(Lake::over(made.clone(), "c")).unwrap();
-    TABLES_MADE.set(made.fork()).unwrap();
-    let play = |seed: u64| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(seed))));
-        assert!(played.is_ok(), "seed {seed} fails; play it again with BAILIWICK_SEED={seed}");
-    };
-    std::thread::scope(|scope| {
-        for half in 0..2 {
-            let seeds = seeds.clone();
-            scope.spawn(move || seeds.filter(|seed| seed % 2 == half).for_each(play));
+    make_tables();
+    play(&seeds, "BAILIWICK_SEED", |seed| block_on(run(seed)));
+}
+
+/// Goal: there is no step at which a process may not die. Method: two histories,
+/// of one ingester and of three, once for each of their operations, before and
+/// after it.
+#[test]
+fn every_operation_may_be_the_last() {
+    make_tables();
+    for seed in [4, 5] {
+        let operations = block_on(run_until(seed, u64::MAX, Fate::Done));
+        assert!(operations > 100, "{operations} operations are no history");
+        for fate in [Fate::DiesBefore, Fate::DiesAfter] {
+            let how = format!("seed {seed}, {fate:?} operation");
+            play(&(0..operations), &how, |last| {
+                block_on(run_until(seed, last, fate));
+            });
         }
-    });
+    }
 }
