@@ -64,9 +64,10 @@ impl Backend {
     ) -> Result<Self, Failure> {
         let stop_readers = CancellationToken::new();
         let stop_ingest = CancellationToken::new();
-        let lake = Lake::open(&config.bucket, &config.cluster)
+        let lake = Lake::open_with(&config.bucket(), &config.cluster)
             .await
             .map_err(|error| Failure::room("bucket", error.action(), &error))?;
+        lake.metrics().register(metrics);
         let ingest = Ingest::start(config.ingest.clone(), Arc::clone(&lake), metrics, stop_ingest.clone())
             .await
             .map_err(|error| Failure::room("ingest", error.action(), &error))?;

@@ -26,8 +26,11 @@ pub(crate) struct Config {
     pub(crate) node: String,
     /// Where bucket, spool and the operator's token live.
     pub(crate) data_dir: PathBuf,
-    /// The bucket: a folder or a `file://` URL; empty: `bucket` below the data directory.
+    /// The bucket: a folder, a `file://` URL or `s3://name/prefix`; empty: `bucket` below
+    /// the data directory.
     pub(crate) bucket: String,
+    /// How the service of an `s3://` bucket is reached.
+    pub(crate) s3: bailiwick_lake::S3Config,
     /// The node's side.
     pub(crate) collector: bailiwick_collector::Config,
     /// The writing side.
@@ -53,6 +56,7 @@ impl Default for Config {
             node: String::new(),
             data_dir: PathBuf::from("bailiwick-data"),
             bucket: String::new(),
+            s3: bailiwick_lake::S3Config::default(),
             collector: bailiwick_collector::Config::default(),
             ingest: bailiwick_ingest::Config::default(),
             query: bailiwick_query::Config::default(),
@@ -105,6 +109,11 @@ impl Config {
             self.node = hostname();
         }
         Ok(())
+    }
+
+    /// The bucket as the lake opens it.
+    pub(crate) fn bucket(&self) -> bailiwick_lake::BucketConfig {
+        bailiwick_lake::BucketConfig { url: self.bucket.clone(), s3: self.s3.clone() }
     }
 
     /// Where the operator's token of this machine lies.

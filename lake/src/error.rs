@@ -7,11 +7,44 @@ use bailiwick_proto::wire::WireError;
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
     /// The bucket's address is not one that this build can open.
-    #[error("bucket {url:?} cannot be opened: {reason}; use a folder's path, file:///path or memory://")]
+    #[error(
+        "bucket {url:?} cannot be opened: {reason}; use a folder's path, file:///path or s3://name/prefix"
+    )]
     Address {
         /// The address as configured.
         url: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// The bucket's service refuses us, or a field that tells how to reach it is wrong.
+    #[error("bucket {url:?}, field {field}: {reason}")]
+    Refused {
+        /// The address as configured.
+        url: String,
+        /// The field to look at.
+        field: String,
+        /// What is wrong with it, and the next step.
+        reason: String,
+    },
+    /// The bucket's service did not answer.
+    #[error("bucket {url:?}, field {field}: {next}")]
+    Unreachable {
+        /// The address as configured.
+        url: String,
+        /// The field to look at.
+        field: &'static str,
+        /// The next step.
+        next: &'static str,
+        /// The store's own error.
+        #[source]
+        source: Box<object_store::Error>,
+    },
+    /// The store does not do what everything here builds on.
+    #[error("bucket {url:?}: {reason}; use another store")]
+    Unfit {
+        /// The store's name.
+        url: String,
+        /// Which promise it broke.
         reason: String,
     },
     /// The store refused or failed an operation.
@@ -109,12 +142,17 @@ impl LakeError {
     /// What the caller should do.
     pub fn action(&self) -> Action {
         match self {
-            Self::Address { .. } | Self::DamagedWal { .. } | Self::Rows { .. } | Self::ForeignFile { .. } => {
-                Action::Fix
-            }
-            Self::Store { .. } | Self::Delta { .. } | Self::Overtaken { .. } | Self::Task { .. } => {
-                Action::Retry
-            }
+            Self::Address { .. }
+            | Self::Refused { .. }
+            | Self::Unfit { .. }
+            | Self::DamagedWal { .. }
+            | Self::Rows { .. }
+            | Self::ForeignFile { .. } => Action::Fix,
+            Self::Unreachable { .. }
+            | Self::Store { .. }
+            | Self::Delta { .. }
+            | Self::Overtaken { .. }
+            | Self::Task { .. } => Action::Retry,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! damaged/<ingester>/<number, 20 digits>.wal
 //! quarantine/<collector>/<incarnation>-<seq>.<table>.ipc
 //! checkpoints/<name>
+//! probes/<name>/…
 //! ```
 //!
 //! Numbers are padded so that the order of keys is the order of numbers.
@@ -20,6 +21,7 @@ const TABLES: &str = "tables";
 const DAMAGED: &str = "damaged";
 const QUARANTINE: &str = "quarantine";
 const CHECKPOINTS: &str = "checkpoints";
+const PROBES: &str = "probes";
 
 /// One object of a write-ahead log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +76,11 @@ pub fn table_root(table: Table) -> Path {
 /// Where a component keeps a small state of its own between runs.
 pub fn checkpoint(name: &str) -> Path {
     Path::from(CHECKPOINTS).join(name)
+}
+
+/// The folder in which one look at the store's promises leaves its objects for a moment.
+pub fn probe(name: &str) -> Path {
+    Path::from(PROBES).join(name)
 }
 
 // === impl WalKey ===

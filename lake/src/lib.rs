@@ -19,6 +19,7 @@ mod boundary;
 mod cache;
 mod error;
 pub mod keys;
+mod metrics;
 mod store;
 mod table;
 mod view;
@@ -34,7 +35,8 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 
 pub use boundary::Boundary;
 pub use error::LakeError;
-pub use store::DirectoryStore;
+pub use metrics::{ErrorLabels, Metrics, OperationLabel};
+pub use store::{BucketConfig, DirectoryStore, Probe, S3Config};
 pub use table::{Change, Committed, DataFile, TableLog, TableSnapshot, Txn};
 pub use view::{View, to_public};
 pub use wal::{
@@ -43,6 +45,7 @@ pub use wal::{
 
 use cache::WalCache;
 use keys::{QuarantineKey, WalKey};
+use store::Metered;
 use table::DeltaTable;
 
 /// Decoded WAL rows kept for the next view.
@@ -55,6 +58,7 @@ pub struct Lake {
     cluster: String,
     tables: Vec<DeltaTable>,
     cache: WalCache,
+    metrics: Metrics,
 }
 
 /// Under which name an ingester records in a table how far its WAL is committed.
@@ -70,15 +74,29 @@ pub fn fresh_name() -> String {
 // === impl Lake ===
 
 impl Lake {
-    /// Opens a bucket (a folder's path, `file:///path` or `memory://`) and
-    /// creates the tables that it does not have yet.
+    /// Opens a bucket that needs nothing but its address: a folder's path,
+    /// `file:///path` or `memory://`.
     pub async fn open(bucket: &str, cluster: &str) -> Result<Arc<Self>, LakeError> {
-        Self::over(store::open(bucket)?, cluster).await
+        Self::open_with(&BucketConfig::at(bucket), cluster).await
+    }
+
+    /// Opens a bucket and creates the tables that it does not have yet.
+    pub async fn open_with(bucket: &BucketConfig, cluster: &str) -> Result<Arc<Self>, LakeError> {
+        Self::over(store::open(bucket).await?, cluster).await
+    }
+
+    /// Tries what everything here builds on, in a folder of its own that is
+    /// empty again afterwards: put-if-absent, order of listings, reading what
+    /// was written.
+    pub async fn probe(bucket: &BucketConfig) -> Result<Probe, LakeError> {
+        store::probe(&*store::open(bucket).await?).await
     }
 
     /// The same over a store that is already open. Its listings must be in
     /// order of keys, its put-if-absent atomic, its puts durable.
     pub async fn over(store: Arc<dyn ObjectStore>, cluster: &str) -> Result<Arc<Self>, LakeError> {
+        let metrics = Metrics::default();
+        let store = Metered::over(store, metrics.clone());
         let refused = |reason| LakeError::Address { url: store.to_string(), reason };
         let kernel = table::kernel(Arc::clone(&store)).map_err(refused)?;
         let tables = Table::ALL.map(|table| DeltaTable::new(table, Arc::clone(&kernel)));
@@ -86,10 +104,15 @@ impl Lake {
             table.create().await?;
         }
         let (cluster, cache) = (cluster.to_owned(), WalCache::new(CACHE_BYTES));
-        Ok(Arc::new(Self { store, cluster, tables: tables.into(), cache }))
+        Ok(Arc::new(Self { store, cluster, tables: tables.into(), cache, metrics }))
     }
 
-    /// The store itself; a folder's puts are synced.
+    /// What was asked of this bucket so far.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The store itself; a folder's puts are synced, every operation is counted.
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.store)
     }
@@ -205,12 +228,15 @@ impl Lake {
     async fn list_wal(&self, folder: Path) -> Result<Vec<WalKey>, LakeError> {
         let found: Result<Vec<_>, _> = self.store.list(Some(&folder)).try_collect().await;
         let found = found.map_err(|source| LakeError::store("list", &folder, source))?;
-        Ok(found.iter().filter_map(|meta| WalKey::parse(&meta.location)).collect())
+        let mut keys: Vec<_> = found.iter().filter_map(|meta| WalKey::parse(&meta.location)).collect();
+        // A service may order folders by their names and not by whole keys.
+        keys.sort_unstable();
+        Ok(keys)
     }
 
     async fn create(&self, key: &Path, bytes: Bytes) -> Result<(), LakeError> {
         let done = self.store.put_opts(key, bytes.into(), PutMode::Create.into()).await;
-        done.map(drop).map_err(|source| LakeError::store("write", key, source))
+        done.map(drop).map_err(|source| LakeError::store("write", key, store::decided(source)))
     }
 
     async fn get(&self, key: &Path) -> Result<Bytes, LakeError> {
