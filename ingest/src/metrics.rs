@@ -66,6 +66,8 @@ pub struct Metrics {
     pub tails_cut_off: Counter,
     /// WAL objects that could not be read when they were replayed.
     pub damaged_wal: Counter,
+    /// What is done for the tables in the background.
+    pub upkeep: crate::upkeep::Metrics,
 }
 
 // === impl Metrics ===
@@ -96,6 +98,7 @@ impl Metrics {
             streams: Gauge::default(),
             tails_cut_off: Counter::default(),
             damaged_wal: Counter::default(),
+            upkeep: crate::upkeep::Metrics::default(),
         };
         metrics.name_in(registry.sub_registry_with_prefix("bailiwick_ingest"));
         metrics
@@ -133,6 +136,7 @@ impl Metrics {
         to.register("streams", "ship streams open", self.streams.clone());
         to.register("tails_cut_off", "followers too far behind", self.tails_cut_off.clone());
         to.register("damaged_wal_objects", "wal objects set aside", self.damaged_wal.clone());
+        self.upkeep.name_in(to);
     }
 }
 

@@ -19,24 +19,24 @@ use crate::stamp::stamp;
 use crate::tenants::Mapping;
 use crate::wal::{Ready, Wal};
 
-pub(super) fn ingester() -> IngesterId {
+pub(crate) fn ingester() -> IngesterId {
     "ingest-0".parse().unwrap()
 }
 
-pub(super) fn metrics() -> Metrics {
+pub(crate) fn metrics() -> Metrics {
     Metrics::register(&mut Registry::default())
 }
 
-pub(super) async fn take_over(lake: &Arc<Lake>, now_us: i64) -> Result<(Wal, Vec<WalKey>), IngestError> {
+pub(crate) async fn take_over(lake: &Arc<Lake>, now_us: i64) -> Result<(Wal, Vec<WalKey>), IngestError> {
     Wal::take_over(Arc::clone(lake), ingester(), now_us, metrics(), Duration::from_millis(1)).await
 }
 
-pub(super) fn flusher(lake: &Arc<Lake>) -> Flusher {
+pub(crate) fn flusher(lake: &Arc<Lake>) -> Flusher {
     Flusher::new(Arc::clone(lake), ingester(), metrics(), 10)
 }
 
 /// A batch of numbers, stamped.
-pub(super) fn ready(collector: &str, seq: u64, table: Table, numbers: &[i64]) -> Ready {
+pub(crate) fn ready(collector: &str, seq: u64, table: Table, numbers: &[i64]) -> Ready {
     let rows = stamp(table, &batch(table, numbers), &Mapping::default(), NOON_US).unwrap().batch;
     Ready { collector: collector.parse().unwrap(), incarnation: 1, seq, table, rows, bytes: 100 }
 }
