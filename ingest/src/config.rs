@@ -36,6 +36,9 @@ pub struct Config {
     /// Which namespaces, cgroups and users belong to which tenant, YAML. Read
     /// again when it changes. Without it nobody claims anything.
     pub tenants_file: Option<PathBuf>,
+    /// How long rows are kept, by table and tenant, YAML. Read again when it
+    /// changes. Without it nothing expires.
+    pub retention_file: Option<PathBuf>,
     /// How long a batch may wait for others to share its WAL object, milliseconds.
     pub group_wait_ms: u64,
     /// A WAL object is closed at this many bytes of batches.
@@ -62,6 +65,8 @@ pub struct Config {
     /// How long a stop waits for the last writes and flush, milliseconds. What
     /// is not done by then stays in the WAL, or with its sender.
     pub drain_timeout_ms: u64,
+    /// What is done for the tables in the background.
+    pub upkeep: crate::upkeep::Config,
 }
 
 // === impl Config ===
@@ -120,6 +125,7 @@ impl Default for Config {
             token_file: None,
             local_socket: None,
             tenants_file: None,
+            retention_file: None,
             group_wait_ms: 5,
             group_at_bytes: 8 << 20,
             memory_bytes: 1 << 30,
@@ -130,6 +136,7 @@ impl Default for Config {
             checkpoint_every: 100,
             retry_at_most_ms: 2_000,
             drain_timeout_ms: 10_000,
+            upkeep: crate::upkeep::Config::default(),
         }
     }
 }

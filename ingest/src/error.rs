@@ -60,6 +60,12 @@ pub enum IngestError {
     /// The tenant mapping cannot be used.
     #[error(transparent)]
     Tenants(#[from] crate::tenants::MappingError),
+    /// The retention cannot be used.
+    #[error(transparent)]
+    Retention(#[from] crate::upkeep::retention::RetentionError),
+    /// Orders about tenants cannot be read or given.
+    #[error(transparent)]
+    Order(#[from] crate::upkeep::orders::OrderError),
     /// The bucket failed.
     #[error(transparent)]
     Lake(#[from] LakeError),
@@ -118,6 +124,7 @@ impl IngestError {
         match self {
             Self::Fenced { .. } => Action::Stop,
             Self::Lake(error) => error.action(),
+            Self::Order(error) => error.action(),
             Self::Server(_) | Self::Task(_) | Self::Stopped | Self::Overtaken { .. } => Action::Retry,
             _ => Action::Fix,
         }

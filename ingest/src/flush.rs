@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use bailiwick_lake::keys::{DataKey, WalKey};
+use bailiwick_lake::keys::{DataKey, WalKey, data_name};
 use bailiwick_lake::{
     Boundary, Change, Committed, DataFile, Lake, LakeError, TableSnapshot, Txn, fresh_name, txn_app,
 };
@@ -306,7 +306,7 @@ impl Flusher {
         let encoded = tokio::task::spawn_blocking(move || encode(table, &batches)).await??;
         let mut files = Vec::with_capacity(encoded.len());
         for Encoded { tenant, date, rows, min_time_us, max_time_us, null_times, bytes } in encoded {
-            let name = format!("{}-{}", self.ingester, fresh_name());
+            let name = data_name(&self.ingester, &fresh_name(), crc32c::crc32c(&bytes));
             let path = DataKey { table, tenant: tenant.clone(), date, name }.path();
             let size_bytes = bytes.len() as u64;
             let failed = |source| LakeError::Store { operation: "write", key: path.to_string(), source };
@@ -357,7 +357,7 @@ fn encode(table: Table, batches: &[RecordBatch]) -> Result<Vec<Encoded>, IngestE
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| IngestError::Rows { table, source };
     let partitions = sort::partitions(table, batches).map_err(|error| failed(error.into()))?;
     let encode = |partition: sort::Partition| {
-        let bytes = crate::encode::parquet(&partition.rows).map_err(|error| failed(error.into()))?;
+        let bytes = crate::encode::parquet(table, &partition.rows).map_err(|error| failed(error.into()))?;
         let rows = partition.rows.num_rows() as u64;
         let sort::Partition { tenant, date, min_time_us, max_time_us, null_times, .. } = partition;
         Ok(Encoded { tenant, date, rows, min_time_us, max_time_us, null_times, bytes: bytes.into() })

@@ -31,6 +31,7 @@ pub mod sort;
 pub mod stamp;
 mod tasks;
 pub mod tenants;
+pub mod upkeep;
 pub mod wal;
 pub mod window;
 
@@ -57,6 +58,8 @@ use metrics::Metrics;
 use server::{Guard, Listeners, LocalDoor, Services, Shared, TailService, Token};
 use tasks::{FlushLoop, Pending, Writer};
 use tenants::SharedMapping;
+use upkeep::Upkeep;
+use upkeep::retention::SharedRetention;
 use wal::Wal;
 
 /// A running ingester.
@@ -70,6 +73,7 @@ pub struct Ingest {
     writer: JoinHandle<Result<(), IngestError>>,
     flusher: JoinHandle<()>,
     adopter: JoinHandle<()>,
+    upkeep: Option<JoinHandle<()>>,
 }
 
 // === impl Ingest ===
@@ -88,6 +92,7 @@ impl Ingest {
         let ingester: IngesterId = config.ingester_id.parse()?;
         let token = Token::read(config.token_file.as_deref())?;
         let mapping = SharedMapping::open(config.tenants_file.as_deref(), &metrics)?;
+        let retention = SharedRetention::open(config.retention_file.as_deref())?;
         let listeners = Listeners::bind(&config, &token).await?;
         // Wrong certificates should end the start, not the first connection.
         listeners.server()?;
@@ -100,6 +105,10 @@ impl Ingest {
         if let Some(file) = config.tenants_file.clone() {
             tokio::spawn(mapping.clone().follow(file, metrics.clone(), stop.clone()));
         }
+        let upkeep = config.upkeep.enabled.then(|| {
+            let (lake, counts) = (Arc::clone(&lake), metrics.upkeep.clone());
+            Upkeep::new(lake, ingester.clone(), &config, retention, counts, stop.clone())
+        });
         let announcer = Arc::new(Announcer::new(wal.last_number()));
         let pending = Arc::new(Pending::default());
         let (requests, received) = mpsc::channel(256);
@@ -152,6 +161,7 @@ impl Ingest {
             writer: tokio::spawn(stop_when_done(writer, stop.clone())),
             flusher: tokio::spawn(flush_loop.run()),
             adopter: tokio::spawn(adopter.run(stop.clone())),
+            upkeep: upkeep.map(|upkeep| tokio::spawn(upkeep.run())),
             stop,
         })
     }
@@ -181,6 +191,10 @@ impl Ingest {
     /// the configuration allows.
     pub async fn join(self) -> Result<(), IngestError> {
         self.stop.cancelled().await;
+        // Whatever it is at, nothing is lost where it is cut off.
+        if let Some(upkeep) = &self.upkeep {
+            upkeep.abort();
+        }
         let tasks = [
             self.server.abort_handle(),
             self.writer.abort_handle(),

@@ -87,6 +87,8 @@ pub struct Metrics {
     pub tails_cut_off: Counter,
     /// WAL objects that could not be read when they were replayed.
     pub damaged_wal: Counter,
+    /// What is done for the tables in the background.
+    pub upkeep: crate::upkeep::Metrics,
 }
 
 // === impl Metrics ===
@@ -123,6 +125,7 @@ impl Metrics {
             streams: Gauge::default(),
             tails_cut_off: Counter::default(),
             damaged_wal: Counter::default(),
+            upkeep: crate::upkeep::Metrics::default(),
         };
         metrics.name_in(registry.sub_registry_with_prefix("bailiwick_ingest"));
         metrics
@@ -167,6 +170,7 @@ impl Metrics {
         to.register("streams", "ship streams open", self.streams.clone());
         to.register("tails_cut_off", "followers too far behind", self.tails_cut_off.clone());
         to.register("damaged_wal_objects", "wal objects set aside", self.damaged_wal.clone());
+        self.upkeep.name_in(to);
     }
 }
 
@@ -180,7 +184,9 @@ mod tests {
         let page = include_str!("../../docs/operations.md");
         let (mut registry, mut text) = (Registry::default(), String::new());
         // A family without members has no line of its own.
-        Metrics::register(&mut registry).reject("gap");
+        let metrics = Metrics::register(&mut registry);
+        metrics.reject("gap");
+        metrics.clock_ahead.get_or_create(&NodeLabel { node: "n".into() });
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         let types: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         let exists = |name: &str| {

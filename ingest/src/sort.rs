@@ -32,6 +32,15 @@ pub struct Partition {
 /// Tenant, day, then what the table is sorted by.
 type SortKey = (i64, i64, i64, i64, i64);
 
+/// By which columns a table's files are sorted: nulls first, text by its bytes.
+pub fn order_of(table: Table) -> &'static [&'static str] {
+    match table {
+        Table::Syscalls => &["container_id", "proc_pid", "time"],
+        Table::Usage => &["container_id", "time"],
+        Table::ApiAccess | Table::Alerts | Table::Losses | Table::Queries => &["time"],
+    }
+}
+
 /// Splits rows of a table's stamped schema by tenant and day and sorts them.
 pub fn partitions(table: Table, batches: &[RecordBatch]) -> Result<Vec<Partition>, ArrowError> {
     let all = concat_batches(&table.stamped_schema(), batches)?;

@@ -98,6 +98,24 @@ pub enum LakeError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A commit would remove a file that the table does not hold.
+    #[error("{path} is not a file of {table} any more, look again")]
+    NotInTable {
+        /// The table.
+        table: bailiwick_proto::Table,
+        /// The file's key.
+        path: String,
+    },
+    /// A rewrite would change how many rows the table has.
+    #[error("a rewrite of {table} puts {rows_in} rows in the place of {rows_out}, nothing was changed")]
+    RowsDiffer {
+        /// The table.
+        table: bailiwick_proto::Table,
+        /// Rows of the files that it adds.
+        rows_in: u64,
+        /// Rows of the files that it removes.
+        rows_out: u64,
+    },
     /// WAL objects kept vanishing while a view was being put together.
     #[error("no consistent view of {table} after {attempts} attempts: flushes overtake the reader")]
     Overtaken {
@@ -147,10 +165,12 @@ impl LakeError {
             | Self::Unfit { .. }
             | Self::DamagedWal { .. }
             | Self::Rows { .. }
-            | Self::ForeignFile { .. } => Action::Fix,
+            | Self::ForeignFile { .. }
+            | Self::RowsDiffer { .. } => Action::Fix,
             Self::Unreachable { .. }
             | Self::Store { .. }
             | Self::Delta { .. }
+            | Self::NotInTable { .. }
             | Self::Overtaken { .. }
             | Self::Task { .. } => Action::Retry,
         }

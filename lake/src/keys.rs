@@ -3,14 +3,19 @@
 //! ```text
 //! wal/<ingester>/<number, 20 digits>.wal
 //! tables/<table>/_delta_log/…
-//! tables/<table>/tenant=<tenant>/date=<yyyy-mm-dd>/<name>.parquet
+//! tables/<table>/tenant=<tenant>/date=<yyyy-mm-dd>/<ingester>-<unique>-<crc32c, 8 hex digits>.parquet
+//! staging/<table>/<ingester>-<unique>.parquet
 //! damaged/<ingester>/<number, 20 digits>.wal
+//! damaged/tables/<table>/tenant=<tenant>/date=<yyyy-mm-dd>/<name>.parquet
+//! orders/<tenant>/<number, 20 digits>.json
 //! quarantine/<collector>/<incarnation>-<seq>.<table>.ipc
 //! checkpoints/<name>
 //! probes/<name>/…
 //! ```
 //!
-//! Numbers are padded so that the order of keys is the order of numbers.
+//! Numbers are padded so that the order of keys is the order of numbers. A data
+//! file's name ends with the checksum of its bytes; files of before that was so
+//! have none.
 
 use bailiwick_proto::{CollectorId, IngesterId, Table, TenantId};
 use chrono::NaiveDate;
@@ -22,6 +27,8 @@ const DAMAGED: &str = "damaged";
 const QUARANTINE: &str = "quarantine";
 const CHECKPOINTS: &str = "checkpoints";
 const PROBES: &str = "probes";
+const STAGING: &str = "staging";
+const ORDERS: &str = "orders";
 
 /// One object of a write-ahead log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +65,15 @@ pub struct DataKey {
     pub name: String,
 }
 
+/// What a person ordered about a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OrderKey {
+    /// About whom.
+    pub tenant: TenantId,
+    /// Its place among the orders about that tenant, consecutive from 1.
+    pub number: u64,
+}
+
 /// The folder that holds every ingester's log.
 pub fn wal_root() -> Path {
     Path::from(WAL)
@@ -71,6 +87,36 @@ pub fn wal_folder(ingester: &IngesterId) -> Path {
 /// The root of a Delta table, without a slash at its end.
 pub fn table_root(table: Table) -> Path {
     Path::from(format!("{TABLES}/{table}"))
+}
+
+/// The folder of a table's data files of one tenant.
+pub fn tenant_folder(table: Table, tenant: &TenantId) -> Path {
+    table_root(table).join(format!("tenant={tenant}"))
+}
+
+/// The folder of what was set aside of a table's files of one tenant.
+pub fn aside_folder(table: Table, tenant: &TenantId) -> Path {
+    Path::from(format!("{DAMAGED}/{}", tenant_folder(table, tenant)))
+}
+
+/// Where files wait whose checksum is not known yet, by table.
+pub fn staging_folder(table: Table) -> Path {
+    Path::from(format!("{STAGING}/{table}"))
+}
+
+/// Where one file waits until its checksum is known.
+pub fn staging(table: Table, ingester: &IngesterId, unique: &str) -> Path {
+    staging_folder(table).join(format!("{ingester}-{unique}.parquet"))
+}
+
+/// The folder that holds the orders about all tenants.
+pub fn orders_root() -> Path {
+    Path::from(ORDERS)
+}
+
+/// The name of a data file whose bytes have this CRC-32C.
+pub fn data_name(ingester: &IngesterId, unique: &str, crc32c: u32) -> String {
+    format!("{ingester}-{unique}-{crc32c:08x}")
 }
 
 /// Where a component keeps a small state of its own between runs.
@@ -100,9 +146,7 @@ impl WalKey {
     pub fn parse(path: &Path) -> Option<Self> {
         let rest = path.as_ref().strip_prefix(WAL)?.strip_prefix('/')?;
         let (ingester, file) = rest.split_once('/')?;
-        let number = file.strip_suffix(".wal")?;
-        let padded = number.len() == 20 && number.bytes().all(|byte| byte.is_ascii_digit());
-        let number = padded.then(|| number.parse().ok()).flatten()?;
+        let number = padded_number(file.strip_suffix(".wal")?)?;
         Some(Self { ingester: ingester.parse().ok()?, number })
     }
 }
@@ -143,6 +187,19 @@ impl DataKey {
         Path::from(format!("{TABLES}/{}/{}", self.table, self.relative()))
     }
 
+    /// Where the object goes when its bytes are not what was written.
+    pub fn aside(&self) -> Path {
+        Path::from(format!("{DAMAGED}/{}", self.path()))
+    }
+
+    /// The checksum that the name ends with, if it has one.
+    pub fn crc32c(&self) -> Option<u32> {
+        let (_, digits) = self.name.rsplit_once('-')?;
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let is_checksum = digits.len() == 8 && digits.bytes().all(hex);
+        is_checksum.then(|| u32::from_str_radix(digits, 16).ok()).flatten()
+    }
+
     /// Reads a key; `None` when it is not a data file's.
     pub fn parse(path: &Path) -> Option<Self> {
         let rest = path.as_ref().strip_prefix(TABLES)?.strip_prefix('/')?;
@@ -153,6 +210,28 @@ impl DataKey {
         let name = parts.next()?.strip_suffix(".parquet")?.to_owned();
         parts.next().is_none().then_some(Self { table, tenant, date, name })
     }
+}
+
+// === impl OrderKey ===
+
+impl OrderKey {
+    /// The object's key.
+    pub fn path(&self) -> Path {
+        Path::from(format!("{ORDERS}/{}/{:020}.json", self.tenant, self.number))
+    }
+
+    /// Reads a key; `None` when it is not an order's.
+    pub fn parse(path: &Path) -> Option<Self> {
+        let rest = path.as_ref().strip_prefix(ORDERS)?.strip_prefix('/')?;
+        let (tenant, file) = rest.split_once('/')?;
+        let number = padded_number(file.strip_suffix(".json")?)?;
+        Some(Self { tenant: tenant.parse().ok()?, number })
+    }
+}
+
+fn padded_number(text: &str) -> Option<u64> {
+    let padded = text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_digit());
+    padded.then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -195,9 +274,26 @@ mod tests {
         }
 
         #[test]
+        fn an_order_key_reads_as_it_was_printed(tenant in "[a-z0-9][a-z0-9._-]{0,20}", number: u64) {
+            let key = OrderKey { tenant: tenant.parse().unwrap(), number };
+            prop_assert_eq!(OrderKey::parse(&key.path()), Some(key));
+        }
+
+        #[test]
+        fn a_name_gives_its_checksum_back_and_one_without_gives_none(
+            ingester in "[A-Za-z0-9_-][A-Za-z0-9._-]{0,30}", unique in "[0-9a-f]{32}", crc32c: u32,
+        ) {
+            let ingester: IngesterId = ingester.parse().unwrap();
+            let date = NaiveDate::from_ymd_opt(2026, 11, 24).unwrap();
+            let key = |name: String| DataKey { table: Table::Losses, tenant: TenantId::host(), date, name };
+            prop_assert_eq!(key(data_name(&ingester, &unique, crc32c)).crc32c(), Some(crc32c));
+            prop_assert_eq!(key(format!("{ingester}-{unique}")).crc32c(), None);
+        }
+
+        #[test]
         fn no_path_panics(text in "\\PC{0,80}") {
             let path = Path::from(text);
-            let _ = (WalKey::parse(&path), QuarantineKey::parse(&path), DataKey::parse(&path));
+            let _ = (WalKey::parse(&path), QuarantineKey::parse(&path), DataKey::parse(&path), OrderKey::parse(&path));
         }
     }
 

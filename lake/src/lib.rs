@@ -17,6 +17,7 @@
 
 mod boundary;
 mod cache;
+mod checks;
 mod error;
 pub mod keys;
 mod metrics;
@@ -34,17 +35,20 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 
 pub use boundary::Boundary;
+pub use checks::FileCheck;
 pub use error::LakeError;
 pub use metrics::{ErrorLabels, Metrics, OperationLabel};
 pub use store::{BucketConfig, DirectoryStore, Probe, S3Config};
-pub use table::{Change, Committed, DataFile, TableLog, TableSnapshot, Txn};
+pub use table::{
+    Change, ChangeKind, Cleaned, Committed, DataFile, LOG_KEPT_AT_LEAST_MS, TableLog, TableSnapshot, Txn,
+};
 pub use view::{View, to_public};
 pub use wal::{
     CollectorState, EncodedRows, HighWater, Hold, Incarnation, Segment, WalHeader, WalKind, WalObject,
 };
 
 use cache::WalCache;
-use keys::{QuarantineKey, WalKey};
+use keys::{DataKey, OrderKey, QuarantineKey, WalKey};
 use store::Metered;
 use table::DeltaTable;
 
@@ -99,7 +103,7 @@ impl Lake {
         let store = Metered::over(store, metrics.clone());
         let refused = |reason| LakeError::Address { url: store.to_string(), reason };
         let kernel = table::kernel(Arc::clone(&store)).map_err(refused)?;
-        let tables = Table::ALL.map(|table| DeltaTable::new(table, Arc::clone(&kernel)));
+        let tables = Table::ALL.map(|table| DeltaTable::new(table, Arc::clone(&kernel), Arc::clone(&store)));
         for table in &tables {
             table.create().await?;
         }
@@ -152,6 +156,37 @@ impl Lake {
     /// An error other than [`LakeError::is_already_there`] leaves open whether
     /// it was written.
     pub async fn put_wal(&self, key: &WalKey, bytes: Bytes) -> Result<(), LakeError> {
+        self.create(&key.path(), bytes).await
+    }
+
+    /// Checks a data file against the checksum in its name, a piece at a time.
+    /// What it holds is not looked at.
+    pub async fn check_file(&self, file: &DataFile) -> Result<FileCheck, LakeError> {
+        checks::check(&*self.store, file).await
+    }
+
+    /// Copies a data file to where no table looks for it; returns its new key.
+    pub async fn set_file_aside(&self, key: &DataKey) -> Result<Path, LakeError> {
+        let (from, to) = (key.path(), key.aside());
+        let copied = self.store.copy(&from, &to).await;
+        copied.map_err(|source| LakeError::store("copy", &from, source)).map(|()| to)
+    }
+
+    /// Every order about a tenant, by tenant and number.
+    pub async fn order_keys(&self) -> Result<Vec<OrderKey>, LakeError> {
+        let folder = keys::orders_root();
+        let found: Result<Vec<_>, _> = self.store.list(Some(&folder)).try_collect().await;
+        let found = found.map_err(|source| LakeError::store("list", &folder, source))?;
+        Ok(found.iter().filter_map(|meta| OrderKey::parse(&meta.location)).collect())
+    }
+
+    /// Reads an order.
+    pub async fn read_order(&self, key: &OrderKey) -> Result<Bytes, LakeError> {
+        self.get(&key.path()).await
+    }
+
+    /// Writes an order if there is none of its number; durable on return.
+    pub async fn put_order(&self, key: &OrderKey, bytes: Bytes) -> Result<(), LakeError> {
         self.create(&key.path(), bytes).await
     }
 

@@ -5,6 +5,7 @@
 
 mod delta;
 mod files;
+mod log;
 
 use std::sync::Arc;
 
@@ -12,10 +13,13 @@ use async_trait::async_trait;
 use bailiwick_proto::{Table, TenantId};
 use chrono::NaiveDate;
 
+pub use delta::LOG_KEPT_AT_LEAST_MS;
 use delta::Pinned;
 pub(crate) use delta::{DeltaTable, kernel};
+pub use log::Cleaned;
 
 use crate::LakeError;
+use crate::keys::DataKey;
 
 /// One committed Parquet file. It does not hold the partition columns `tenant`
 /// and `date`: they are the same for all its rows and stand here.
@@ -54,8 +58,19 @@ pub struct Change {
     pub txn: Option<Txn>,
     /// Files that become part of the table.
     pub add: Vec<DataFile>,
-    /// Keys of files that no longer are, for a rewrite that keeps the rows.
+    /// Keys of files that no longer are. They must be part of the base.
     pub remove: Vec<String>,
+}
+
+/// What a change does to a table's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// New rows, or a mark alone.
+    Append,
+    /// The same rows in other files; their number must be the same.
+    Rewrite,
+    /// Rows go.
+    Deletion,
 }
 
 /// How far a writer's own log is part of a table.
@@ -74,8 +89,9 @@ pub struct Txn {
 pub enum Committed {
     /// It is the version named.
     At(i64),
-    /// Somebody else's commit came first: take a new snapshot, look at `txn`
-    /// again, and decide again.
+    /// Somebody else's commit came first, or it is not sure that none did: take
+    /// a new snapshot, look there for `txn` or the files, and decide again. One's
+    /// own commit may be the one that came first, after a reply was lost.
     Conflict,
 }
 
@@ -91,12 +107,43 @@ pub trait TableLog: Send + Sync {
     /// What `app` last recorded as of this snapshot.
     async fn txn(&self, snapshot: &TableSnapshot, app: &str) -> Result<Option<i64>, LakeError>;
 
-    /// Commits a change made in the light of `base`. An error leaves open
-    /// whether it was committed: ask `txn` of a new snapshot.
+    /// Commits a change made in the light of `base`. A file to remove that is
+    /// not part of `base`, and a rewrite of another number of rows, are refused
+    /// and change nothing; any other error leaves open whether it was
+    /// committed: ask a new snapshot for the `txn` or the files.
     async fn commit(&self, base: &TableSnapshot, change: Change) -> Result<Committed, LakeError>;
 
     /// Summarises the log up to this snapshot, so that opening stays quick.
     async fn checkpoint(&self, snapshot: &TableSnapshot) -> Result<(), LakeError>;
+
+    /// Deletes what the newest two checkpoints make needless and was last
+    /// written before `before_ms`, milliseconds since 1970. Versions from
+    /// before then can no longer be opened; who holds one that is older finds
+    /// the newest again. `before_ms` must lie at least
+    /// [`crate::LOG_KEPT_AT_LEAST_MS`] back.
+    async fn clean_log(&self, before_ms: i64) -> Result<Cleaned, LakeError>;
+}
+
+// === impl DataFile ===
+
+impl DataFile {
+    /// The CRC-32C of the file's bytes, if its name has it.
+    pub fn crc32c(&self) -> Option<u32> {
+        DataKey::parse(&object_store::path::Path::from(self.path.as_str()))?.crc32c()
+    }
+}
+
+// === impl Change ===
+
+impl Change {
+    /// What it does to the rows, which follows from what it adds and removes.
+    pub fn kind(&self) -> ChangeKind {
+        match (self.add.is_empty(), self.remove.is_empty()) {
+            (_, true) => ChangeKind::Append,
+            (false, false) => ChangeKind::Rewrite,
+            (true, false) => ChangeKind::Deletion,
+        }
+    }
 }
 
 // === impl TableSnapshot ===

@@ -194,3 +194,82 @@ async fn a_state_is_what_was_put_last() {
     lake.put_state("detect", "2".into()).await.unwrap();
     assert_eq!(lake.get_state("detect").await.unwrap().unwrap(), "2");
 }
+
+#[tokio::test]
+async fn a_change_that_does_not_fit_its_base_is_refused_and_changes_nothing() {
+    let lake = Lake::open("memory://", "c").await.unwrap();
+    let log = lake.table(Table::Losses);
+    commit(&lake, 1, 5).await;
+    let base = log.snapshot().await.unwrap();
+    let gone = Change { remove: vec![file("never", 1).path], ..Change::default() };
+    assert!(matches!(log.commit(&base, gone).await, Err(LakeError::NotInTable { .. })));
+    let fewer = Change { add: vec![file("merged", 4)], remove: vec![file("f1", 5).path], txn: None };
+    assert!(matches!(
+        log.commit(&base, fewer).await,
+        Err(LakeError::RowsDiffer { rows_in: 4, rows_out: 5, .. })
+    ));
+    assert_eq!(log.snapshot().await.unwrap().version(), base.version());
+    let deletion = Change { remove: vec![file("f1", 5).path], ..Change::default() };
+    assert_eq!(deletion.kind(), ChangeKind::Deletion);
+    assert_eq!(log.commit(&base, deletion).await.unwrap(), Committed::At(2));
+    assert_eq!(log.snapshot().await.unwrap().files(), []);
+}
+
+/// Clean-up of a log that another process holds an old version of, whether
+/// versions came since or not. Method: the files of the log are given an old
+/// age, since clean-up leaves alone what is young.
+#[tokio::test]
+async fn who_holds_a_version_from_before_a_clean_up_finds_the_newest() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = folder.path().to_str().unwrap();
+    let lake = Lake::open(bucket, "c").await.unwrap();
+    let early = Lake::open(bucket, "c").await.unwrap();
+    commit(&lake, 1, 1).await;
+    let held = early.table(Table::Losses).snapshot().await.unwrap();
+    let log = lake.table(Table::Losses);
+    let mut versions = Vec::new();
+    for number in 2..=9 {
+        commit(&lake, number, 1).await;
+        versions.push(log.snapshot().await.unwrap());
+        if number == 3 {
+            log.checkpoint(&versions[1]).await.unwrap();
+        }
+    }
+    // Has the newest version already, read from what will be gone.
+    let late = Lake::open(bucket, "c").await.unwrap();
+    let newest = late.table(Table::Losses).snapshot().await.unwrap();
+    for number in [6, 9] {
+        log.checkpoint(&versions[number - 2]).await.unwrap();
+    }
+    assert_eq!(log.clean_log(i64::MAX).await.unwrap(), Cleaned::default(), "all of it is young");
+    let log_folder = folder.path().join("tables/losses/_delta_log");
+    for entry in std::fs::read_dir(&log_folder).unwrap() {
+        let file = std::fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(7_200)).unwrap();
+    }
+    let cleaned = log.clean_log(i64::MAX).await.unwrap();
+    assert_eq!(cleaned, Cleaned { commits: 6, checkpoints: 1 });
+    for reader in [&early, &late, &lake, &Lake::open(bucket, "c").await.unwrap()] {
+        let log = reader.table(Table::Losses);
+        let snapshot = log.snapshot().await.unwrap();
+        assert_eq!(snapshot.files().len(), 9);
+        assert_eq!(log.txn(&snapshot, &txn_app(&ingester())).await.unwrap(), Some(9));
+        assert_eq!(log.txn(&snapshot, "bailiwick/nobody").await.unwrap(), None);
+    }
+    assert_eq!((held.files().len(), newest.files().len()), (1, 9));
+    assert_eq!(commit(&early, 10, 1).await, Committed::At(10));
+}
+
+/// A writer that slept until the log was cleaned past its base must not be
+/// told that it committed where nobody reads.
+#[tokio::test]
+async fn a_commit_on_a_base_from_long_ago_is_never_believed() {
+    let lake = Lake::open("memory://", "c").await.unwrap();
+    let log = lake.table(Table::Losses);
+    let base = log.snapshot().await.unwrap();
+    base.pinned.pretend_age(LOG_KEPT_AT_LEAST_MS);
+    let change = |name: &str| Change { add: vec![file(name, 1)], ..Change::default() };
+    assert_eq!(log.commit(&base, change("a")).await.unwrap(), Committed::Conflict);
+    let base = log.snapshot().await.unwrap();
+    assert_eq!(base.files().len(), 1, "it was in time after all, as the newest version shows");
+}

@@ -173,7 +173,7 @@ async fn a_sender_outlives_its_ingesters() {
     let store = memory();
     let mut run = Run::start(store.clone(), flushing()).await;
     let again = crate::Config { listen: run.ingest.listen_addr(), ..flushing() };
-    let (sender, outbox) = MemoryOutbox::new(1, 1 << 20);
+    let (sender, outbox) = MemoryOutbox::new(1, 1 << 24);
     let delivery = Delivery::new("node-1".parse().unwrap(), "node-1", "c");
     let delivering = tokio::spawn(deliver(outbox, run.endpoint(), delivery));
     let mut sent = Vec::new();

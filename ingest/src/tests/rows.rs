@@ -11,7 +11,7 @@ use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 /// 2026-11-24, noon.
-pub(super) const NOON_US: i64 = 1_795_521_600_000_000;
+pub(crate) const NOON_US: i64 = 1_795_521_600_000_000;
 
 /// The column that holds a row's number.
 fn number_column(table: Table) -> &'static str {
@@ -23,7 +23,7 @@ fn number_column(table: Table) -> &'static str {
 }
 
 /// A batch of the table's wire schema.
-pub(super) fn batch(table: Table, numbers: &[i64]) -> RecordBatch {
+pub(crate) fn batch(table: Table, numbers: &[i64]) -> RecordBatch {
     rows(table, &table.wire_schema(), numbers)
 }
 
@@ -42,13 +42,13 @@ fn rows(table: Table, schema: &SchemaRef, numbers: &[i64]) -> RecordBatch {
 }
 
 /// The numbers in a batch of whichever schema.
-pub(super) fn numbers(table: Table, batch: &RecordBatch) -> Vec<i64> {
+pub(crate) fn numbers(table: Table, batch: &RecordBatch) -> Vec<i64> {
     let column = batch.column_by_name(number_column(table)).unwrap().as_primitive::<Int64Type>();
     column.iter().flatten().collect()
 }
 
 /// Every number that a view of the lake shows, in order, as often as it shows it.
-pub(super) async fn stored(lake: &Lake, table: Table) -> Vec<i64> {
+pub(crate) async fn stored(lake: &Lake, table: Table) -> Vec<i64> {
     let view = lake.view(table).await.unwrap();
     let mut found: Vec<i64> = view.wal.iter().flat_map(|batch| numbers(table, batch)).collect();
     for file in &view.files {

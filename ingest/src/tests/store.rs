@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 /// What happens to one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// It is done.
     Done,
     /// It fails and changes nothing.
@@ -38,7 +38,7 @@ pub(super) enum Fate {
 
 /// The operations that a fate is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operation {
+pub(crate) enum Operation {
     Write,
     Read,
     List,
@@ -48,12 +48,13 @@ pub(super) enum Operation {
 type Decide = Box<dyn FnMut(Operation, &Path) -> Fate + Send>;
 
 /// Decides about every operation of one store.
-pub(super) struct Faults {
+pub(crate) struct Faults {
     decide: Mutex<Decide>,
     held: watch::Sender<u64>,
     released: watch::Sender<bool>,
     dead: watch::Sender<bool>,
     writes: AtomicU64,
+    asked: AtomicU64,
     calm: AtomicBool,
     late: Mutex<Vec<LateWrite>>,
 }
@@ -67,7 +68,7 @@ struct LateWrite {
 }
 
 /// While it lives nothing fails, and no fate is drawn.
-pub(super) struct Calm<'a>(&'a AtomicBool);
+pub(crate) struct Calm<'a>(&'a AtomicBool);
 
 impl Drop for Calm<'_> {
     fn drop(&mut self) {
@@ -76,52 +77,58 @@ impl Drop for Calm<'_> {
 }
 
 /// The store with its faults.
-pub(super) struct Faulty {
+pub(crate) struct Faulty {
     inner: Arc<dyn ObjectStore>,
-    pub(super) faults: Arc<Faults>,
+    pub(crate) faults: Arc<Faults>,
 }
 
 // === impl Faults ===
 
 impl Faults {
     /// Replaces the decision.
-    pub(super) fn decide(&self, decide: impl FnMut(Operation, &Path) -> Fate + Send + 'static) {
+    pub(crate) fn decide(&self, decide: impl FnMut(Operation, &Path) -> Fate + Send + 'static) {
         self.released.send_replace(false);
+        self.asked.store(0, Ordering::SeqCst);
         *self.decide.lock().unwrap() = Box::new(decide);
     }
 
     /// Nothing fails from now on, and what is held goes on.
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         *self.decide.lock().unwrap() = Box::new(|_, _| Fate::Done);
         self.released.send_replace(true);
         self.dead.send_replace(false);
     }
 
     /// Waits until `count` operations were held.
-    pub(super) async fn held(&self, count: u64) {
+    pub(crate) async fn held(&self, count: u64) {
         self.held.subscribe().wait_for(|held| *held >= count).await.unwrap();
     }
 
     /// Waits until the process has died.
-    pub(super) async fn died(&self) {
+    pub(crate) async fn died(&self) {
         self.dead.subscribe().wait_for(|dead| *dead).await.unwrap();
     }
 
     /// The process that runs over this store is another one now.
-    pub(super) fn revive(&self) {
+    pub(crate) fn revive(&self) {
         self.dead.send_replace(false);
     }
 
-    pub(super) fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         *self.dead.borrow()
     }
 
     /// Writes and deletions that reached the store.
-    pub(super) fn writes(&self) -> u64 {
+    pub(crate) fn writes(&self) -> u64 {
         self.writes.load(Ordering::SeqCst)
     }
 
-    pub(super) fn calm(&self) -> Calm<'_> {
+    /// Operations that the present decision was asked about.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn calm(&self) -> Calm<'_> {
         self.calm.store(true, Ordering::SeqCst);
         Calm(&self.calm)
     }
@@ -133,6 +140,7 @@ impl Faults {
         if self.is_dead() {
             return Fate::Fails;
         }
+        self.asked.fetch_add(1, Ordering::SeqCst);
         let fate = (self.decide.lock().unwrap())(operation, key);
         match fate {
             Fate::Held => {
@@ -181,13 +189,14 @@ impl Faults {
 // === impl Faulty ===
 
 impl Faulty {
-    pub(super) fn over(inner: Arc<dyn ObjectStore>) -> Arc<Self> {
+    pub(crate) fn over(inner: Arc<dyn ObjectStore>) -> Arc<Self> {
         let faults = Faults {
             decide: Mutex::new(Box::new(|_, _| Fate::Done)),
             held: watch::channel(0).0,
             released: watch::channel(false).0,
             dead: watch::channel(false).0,
             writes: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
             calm: AtomicBool::new(false),
             late: Mutex::default(),
         };

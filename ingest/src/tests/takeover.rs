@@ -20,15 +20,15 @@ use crate::tenants::Mapping;
 use crate::wal::{Ready, Wal};
 use crate::window::Window;
 
-pub(super) fn ingester() -> IngesterId {
+pub(crate) fn ingester() -> IngesterId {
     "ingest-0".parse().unwrap()
 }
 
-pub(super) fn metrics() -> Metrics {
+pub(crate) fn metrics() -> Metrics {
     Metrics::register(&mut Registry::default())
 }
 
-pub(super) async fn take_over_of(
+pub(crate) async fn take_over_of(
     lake: &Arc<Lake>,
     ingester: &IngesterId,
     now_us: i64,
@@ -36,23 +36,23 @@ pub(super) async fn take_over_of(
     Wal::take_over(Arc::clone(lake), ingester.clone(), now_us, metrics(), Duration::from_millis(1)).await
 }
 
-pub(super) fn flusher_of(lake: &Arc<Lake>, ingester: &IngesterId) -> Flusher {
+pub(crate) fn flusher_of(lake: &Arc<Lake>, ingester: &IngesterId) -> Flusher {
     Flusher::new(Arc::clone(lake), ingester.clone(), metrics(), 10)
 }
 
 /// Takes over and receives from the collectors of these tests.
-async fn take_over(lake: &Arc<Lake>, now_us: i64) -> Result<(Wal, Vec<WalKey>), IngestError> {
+pub(crate) async fn take_over(lake: &Arc<Lake>, now_us: i64) -> Result<(Wal, Vec<WalKey>), IngestError> {
     let (mut wal, left) = take_over_of(lake, &ingester(), now_us).await?;
     wal.claim(&["n".parse().unwrap(), "m".parse().unwrap()], now_us).await?;
     Ok((wal, left))
 }
 
-fn flusher(lake: &Arc<Lake>) -> Flusher {
+pub(crate) fn flusher(lake: &Arc<Lake>) -> Flusher {
     flusher_of(lake, &ingester())
 }
 
 /// A batch of numbers, stamped.
-pub(super) fn ready(collector: &str, seq: u64, table: Table, numbers: &[i64]) -> Ready {
+pub(crate) fn ready(collector: &str, seq: u64, table: Table, numbers: &[i64]) -> Ready {
     let rows = stamp(table, &batch(table, numbers), &Mapping::default(), NOON_US).unwrap().batch;
     Ready { collector: collector.parse().unwrap(), incarnation: 1, seq, table, rows, bytes: 100 }
 }
