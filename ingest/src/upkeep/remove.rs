@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use bailiwick_lake::keys::aside_folder;
-use bailiwick_lake::{Change, Committed, DataFile, LakeError, TableSnapshot, txn_app};
+use bailiwick_lake::{Boundary, Change, Committed, DataFile, LakeError, TableSnapshot};
 use bailiwick_proto::{Table, TenantId};
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
@@ -212,20 +212,23 @@ impl Upkeep {
     /// Which WAL object that was there at the order is not in the tables yet.
     async fn uncommitted(&self, deletion: &Order) -> Result<Option<String>, IngestError> {
         for key in self.lake.wal_keys().await? {
-            if !deletion.waits_for(&key.ingester, key.number) {
-                continue;
-            }
             let object = match self.lake.read_wal(&key).await {
                 Ok(object) => object,
                 Err(error) if error.is_not_found() => continue,
                 Err(error) if error.is_damage() => return Ok(Some(error.to_string())),
                 Err(error) => return Err(error.into()),
             };
-            for segment in object.header().segments.iter().filter(|segment| segment.rows > 0) {
+            let header = object.header();
+            // Rows that wait in a carried object may have come before the order.
+            let before_the_order = header.is_carried() && header.since_us() <= deletion.at_us;
+            if !before_the_order && !deletion.waits_for(&key.ingester, key.number) {
+                continue;
+            }
+            for segment in header.segments.iter().filter(|segment| segment.rows > 0) {
                 let Ok(table) = segment.table.parse::<Table>() else { continue };
                 let log = self.lake.table(table);
-                let committed = log.txn(&log.snapshot().await?, &txn_app(&key.ingester)).await?;
-                if committed.unwrap_or(0) < key.number as i64 {
+                let boundary = Boundary::of(log, &log.snapshot().await?, &key.ingester).await?;
+                if boundary.counts(key.number, header.is_carried()) {
                     return Ok(Some(format!("{} is not in {table} yet", key.path())));
                 }
             }
