@@ -9,5 +9,6 @@ mod rig;
 mod rows;
 mod simulation;
 mod store;
+mod stores;
 mod tail;
 mod takeover;

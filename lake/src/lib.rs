@@ -34,7 +34,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 
 pub use error::LakeError;
 pub use metrics::{ErrorLabels, Metrics, OperationLabel};
-pub use store::{BucketConfig, DirectoryStore, Probe, S3Config};
+pub use store::{BucketConfig, DirectoryStore, Probe, S3Config, open as open_store};
 pub use table::{Change, Committed, DataFile, TableLog, TableSnapshot, Txn};
 pub use view::{View, to_public};
 pub use wal::{EncodedRows, HighWater, Incarnation, Segment, WalHeader, WalObject};
