@@ -10,5 +10,6 @@ mod rig;
 pub(crate) mod rows;
 mod simulation;
 pub(crate) mod store;
+mod stores;
 mod tail;
 pub(crate) mod takeover;

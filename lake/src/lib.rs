@@ -38,7 +38,7 @@ pub use boundary::Boundary;
 pub use checks::FileCheck;
 pub use error::LakeError;
 pub use metrics::{ErrorLabels, Metrics, OperationLabel};
-pub use store::{BucketConfig, DirectoryStore, Probe, S3Config};
+pub use store::{BucketConfig, DirectoryStore, Probe, S3Config, open as open_store};
 pub use table::{
     Change, ChangeKind, Cleaned, Committed, DataFile, LOG_KEPT_AT_LEAST_MS, TableLog, TableSnapshot, Txn,
 };

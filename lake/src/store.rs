@@ -26,7 +26,7 @@ use crate::LakeError;
 ///
 /// A folder is created when it does not exist. Memory is for tests: it is
 /// gone with the process and shared with nobody.
-pub(crate) async fn open(config: &BucketConfig) -> Result<Arc<dyn ObjectStore>, LakeError> {
+pub async fn open(config: &BucketConfig) -> Result<Arc<dyn ObjectStore>, LakeError> {
     let bucket = config.url.as_str();
     if bucket.trim_end_matches('/') == "memory:" {
         return Ok(Arc::new(InMemory::new()));
