@@ -54,7 +54,6 @@ pub(crate) struct Faults {
     released: watch::Sender<bool>,
     dead: watch::Sender<bool>,
     writes: AtomicU64,
-    asked: AtomicU64,
     calm: AtomicBool,
     late: Mutex<Vec<LateWrite>>,
 }
@@ -88,7 +87,6 @@ impl Faults {
     /// Replaces the decision.
     pub(crate) fn decide(&self, decide: impl FnMut(Operation, &Path) -> Fate + Send + 'static) {
         self.released.send_replace(false);
-        self.asked.store(0, Ordering::SeqCst);
         *self.decide.lock().unwrap() = Box::new(decide);
     }
 
@@ -123,11 +121,6 @@ impl Faults {
         self.writes.load(Ordering::SeqCst)
     }
 
-    /// Operations that the present decision was asked about.
-    pub(crate) fn asked(&self) -> u64 {
-        self.asked.load(Ordering::SeqCst)
-    }
-
     pub(crate) fn calm(&self) -> Calm<'_> {
         self.calm.store(true, Ordering::SeqCst);
         Calm(&self.calm)
@@ -140,7 +133,6 @@ impl Faults {
         if self.is_dead() {
             return Fate::Fails;
         }
-        self.asked.fetch_add(1, Ordering::SeqCst);
         let fate = (self.decide.lock().unwrap())(operation, key);
         match fate {
             Fate::Held => {
@@ -196,7 +188,6 @@ impl Faulty {
             released: watch::channel(false).0,
             dead: watch::channel(false).0,
             writes: AtomicU64::new(0),
-            asked: AtomicU64::new(0),
             calm: AtomicBool::new(false),
             late: Mutex::default(),
         };
