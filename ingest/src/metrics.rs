@@ -186,7 +186,7 @@ mod tests {
         // A family without members has no line of its own.
         let metrics = Metrics::register(&mut registry);
         metrics.reject("gap");
-        metrics.clock_ahead.get_or_create(&NodeLabel { node: "n".into() });
+        let _ = metrics.clock_ahead.get_or_create(&NodeLabel { node: "n".into() });
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         let types: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         let exists = |name: &str| {

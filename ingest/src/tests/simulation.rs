@@ -15,16 +15,19 @@ use bailiwick_proto::{CollectorId, IngesterId, Table};
 use object_store::memory::InMemory;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio_util::sync::CancellationToken;
 
 use super::rows::{NOON_US, stored};
 use super::store::{Fate, Faulty, Operation};
 use super::takeover::{flusher_of, ready, take_over_of};
-use crate::IngestError;
 use crate::carry::Policy;
 use crate::dedupe::Verdict;
 use crate::flush::{Flusher, Round};
+use crate::upkeep::retention::SharedRetention;
+use crate::upkeep::{self, ByHand, Upkeep};
 use crate::wal::{Ready, Wal};
 use crate::window::Window;
+use crate::{Config, IngestError};
 
 const SEEDS: u64 = 2000;
 const STEPS: usize = 40;
@@ -185,8 +188,9 @@ impl World {
             20..40 => self.produce(),
             40..70 => self.exchange(seat).await,
             70..88 => self.flush(seat).await,
-            88..91 => self.adopt(seat).await,
-            91..96 => self.wake_sleeper(seat).await,
+            88..90 => self.adopt(seat).await,
+            90..92 => self.keep_up(seat).await,
+            92..96 => self.wake_sleeper(seat).await,
             _ => self.look().await,
         }
         self.bury(seat);
@@ -349,6 +353,21 @@ impl World {
         let other = self.random.random_range(0..self.seats.len());
         if other != seat {
             let _ = self.take_over(other, seat).await;
+        }
+    }
+
+    /// Merges files, cleans up the log, compares checksums.
+    async fn keep_up(&mut self, seat: usize) {
+        let upkeep = upkeep::Config { merge_at_files: 2, ..upkeep::Config::default() };
+        let config = Config { checkpoint_every: 5, upkeep, ..Config::default() };
+        let (name, stop) = (self.seats[seat].name.clone(), CancellationToken::new());
+        let (retention, metrics) = (SharedRetention::default(), upkeep::Metrics::default());
+        let upkeep = Upkeep::new(Arc::clone(&self.lake), name, &config, retention, metrics, stop);
+        let faults = Arc::clone(&self.store.faults);
+        tokio::select! {
+            biased;
+            () = faults.died() => {}
+            _ = upkeep.pass(ByHand { scrub_all: true, vacuum_now: true }) => {}
         }
     }
 

@@ -11,8 +11,8 @@ use object_store::memory::InMemory;
 
 use super::rig::{TABLE, add, config, fill, found, pass, upkeep, upkeep_over};
 use crate::tests::store::{Fate, Faulty, Operation};
-use crate::upkeep::{ByHand, Report};
 use crate::upkeep::orders::{OrderBook, deletion, place};
+use crate::upkeep::{ByHand, Report};
 
 /// A bucket with some small files and what an earlier merge left for vacuum.
 async fn bucket() -> (InMemory, Vec<i64>) {
