@@ -309,7 +309,7 @@ fn encode(table: Table, batches: &[RecordBatch]) -> Result<Vec<Encoded>, IngestE
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| IngestError::Rows { table, source };
     let partitions = sort::partitions(table, batches).map_err(|error| failed(error.into()))?;
     let encode = |partition: sort::Partition| {
-        let bytes = crate::encode::parquet(&partition.rows).map_err(|error| failed(error.into()))?;
+        let bytes = crate::encode::parquet(table, &partition.rows).map_err(|error| failed(error.into()))?;
         let rows = partition.rows.num_rows() as u64;
         let sort::Partition { tenant, date, min_time_us, max_time_us, null_times, .. } = partition;
         Ok(Encoded { tenant, date, rows, min_time_us, max_time_us, null_times, bytes: bytes.into() })
