@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Date32Type, Int32Type};
 use arrow::error::ArrowError;
 use bailiwick_proto::Table;
 
-use crate::window::Part;
+use crate::window::{Part, batch_bytes};
 
 /// Which partitions wait.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +78,7 @@ pub fn split(table: Table, parts: &[&Part], policy: &Policy, now_us: i64) -> Res
         }
     }
     let small = compact(table, &small)?;
-    if small.get_array_memory_size() > policy.at_most_bytes {
+    if batch_bytes(&small) > policy.at_most_bytes {
         return Ok(Split { large: all_rows(), ..Split::default() });
     }
     split.small.push(small);

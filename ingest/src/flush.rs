@@ -19,7 +19,7 @@ use crate::loss::Loss;
 use crate::metrics::Metrics;
 use crate::sort;
 use crate::wal::TableRows;
-use crate::window::{Origin, Window};
+use crate::window::{Origin, Window, memory_bytes};
 
 /// How long an object without rows stays: no process sleeps that long and then
 /// goes on writing.
@@ -182,10 +182,7 @@ impl Flusher {
         for key in left {
             match self.read(key, now_us).await {
                 Ok(Left::Rows { rows, is_carried, since_us }) => {
-                    let memory = |batches: &[RecordBatch]| -> usize {
-                        batches.iter().map(RecordBatch::get_array_memory_size).sum()
-                    };
-                    let bytes = rows.iter().map(|(_, batches)| memory(batches)).sum();
+                    let bytes = memory_bytes(&rows);
                     window.add(Origin { number: key.number, is_carried, since_us, bytes }, &rows);
                 }
                 Ok(Left::Sign { written_at_us }) if now_us - written_at_us > SIGNS_KEPT_US => {

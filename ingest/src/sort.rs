@@ -1,16 +1,31 @@
 //! WAL rows into partitions, each in the order in which its file is: pure.
+//!
+//! ```text
+//! batches ──▶ every text column: one sorted dictionary, each row its rank
+//!         ──▶ tenant, date and the table's own order, packed into one integer a row
+//!         ──▶ integers sorted ──▶ every column taken once ──▶ cut by tenant and day
+//! ```
+//!
+//! A rank compares as its text does, so rows are compared as integers, and only
+//! ranks are moved where text would be.
 
-use std::collections::HashMap;
+mod columns;
+mod key;
+
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, max, min, take};
-use arrow::datatypes::{Date32Type, Int32Type, Int64Type, Schema, TimestampMicrosecondType};
+use arrow::array::{Array, AsArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::compute::{max, min};
+use arrow::datatypes::{Date32Type, Int32Type, Schema, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use bailiwick_proto::{Table, TenantId};
 use chrono::NaiveDate;
 
+use columns::Joined;
+
 const UNIX_EPOCH_CE_DAYS: i32 = 719_163;
+/// Every file holds one value of each.
+const PARTITIONED_BY: [&str; 2] = ["tenant", "date"];
 
 /// The rows of one file.
 #[derive(Debug, Clone)]
@@ -19,7 +34,9 @@ pub struct Partition {
     pub tenant: TenantId,
     /// The day of all rows.
     pub date: NaiveDate,
-    /// The rows in order, without `tenant` and `date`.
+    /// The rows in order, without `tenant` and `date`. Text columns have one
+    /// sorted dictionary without repetitions, shared by all partitions, so it
+    /// may hold texts that this partition has no row of.
     pub rows: RecordBatch,
     /// The lowest `time`, microseconds.
     pub min_time_us: Option<i64>,
@@ -29,10 +46,15 @@ pub struct Partition {
     pub null_times: u64,
 }
 
-/// Tenant, day, then what the table is sorted by.
-type SortKey = (i64, i64, i64, i64, i64);
-
-/// By which columns a table's files are sorted: nulls first, text by its bytes.
+/// The columns by which the rows of a table's files are ordered, the weightiest
+/// first: each ascending, nulls before all values, text by its bytes. Rows that
+/// are equal in all of them are in the order of arrival.
+///
+/// | table | order | because |
+/// |---|---|---|
+/// | `syscalls` | container, process, time | what describes a process is then the same for a run of rows, and a question about one container or process reads few pages |
+/// | `usage` | container, time | the same |
+/// | all others | time | few rows, and read by time |
 pub fn order_of(table: Table) -> &'static [&'static str] {
     match table {
         Table::Syscalls => &["container_id", "proc_pid", "time"],
@@ -41,83 +63,54 @@ pub fn order_of(table: Table) -> &'static [&'static str] {
     }
 }
 
-/// Splits rows of a table's stamped schema by tenant and day and sorts them.
+/// Splits rows of a table's stamped schema by tenant and day and sorts them as
+/// [`order_of`] says.
 pub fn partitions(table: Table, batches: &[RecordBatch]) -> Result<Vec<Partition>, ArrowError> {
-    let all = concat_batches(&table.stamped_schema(), batches)?;
-    let keys = sort_keys(table, &all)?;
-    let mut order: Vec<u32> = (0..all.num_rows() as u32).collect();
-    order.sort_unstable_by_key(|row| (keys[*row as usize], *row));
-    let mut found = Vec::new();
-    let same_file = |a: &u32, b: &u32| {
-        let (a, b) = (keys[*a as usize], keys[*b as usize]);
-        (a.0, a.1) == (b.0, b.1)
-    };
-    for rows in order.chunk_by(same_file) {
-        found.push(partition(&all, rows)?);
+    let schema = table.stamped_schema();
+    let mut joined = Vec::with_capacity(schema.fields().len());
+    for index in 0..schema.fields().len() {
+        joined.push(Joined::of(schema.field(index), index, batches)?);
     }
-    Ok(found)
+    let named = |name: &&str| Ok::<_, ArrowError>(&joined[schema.index_of(name)?]);
+    let by: Vec<_> = PARTITIONED_BY.iter().chain(order_of(table)).map(named).collect::<Result<_, _>>()?;
+    let order = key::order(&by, batches.iter().map(RecordBatch::num_rows).sum())?;
+    let mut columns = Vec::with_capacity(joined.len());
+    for column in joined {
+        columns.push(column.take(&order)?);
+    }
+    let all = RecordBatch::try_new(schema, columns)?;
+    cut(&all)?.into_iter().map(|(begin, rows)| partition(&all.slice(begin, rows))).collect()
 }
 
-fn partition(all: &RecordBatch, order: &[u32]) -> Result<Partition, ArrowError> {
-    let first = order[0] as usize;
-    let (tenant, date) = (column(all, "tenant")?.as_dictionary::<Int32Type>(), column(all, "date")?);
-    let tenant = tenant.values().as_string::<i32>().value(tenant.key(first).unwrap_or(0)).parse();
+/// Where rows of one tenant and day begin, and how many they are.
+fn cut(sorted: &RecordBatch) -> Result<Vec<(usize, usize)>, ArrowError> {
+    let columns = PARTITIONED_BY.map(|name| sorted.column_by_name(name).cloned());
+    let columns: Vec<_> = columns.into_iter().flatten().collect();
+    let ranges = arrow::compute::partition(&columns)?.ranges();
+    Ok(ranges.into_iter().map(|range| (range.start, range.len())).collect())
+}
+
+fn partition(rows: &RecordBatch) -> Result<Partition, ArrowError> {
+    let mismatch = |name: &str| ArrowError::SchemaError(format!("column {name} has another type"));
+    let tenants = rows["tenant"].as_dictionary_opt::<Int32Type>().ok_or_else(|| mismatch("tenant"))?;
+    let days = rows["date"].as_primitive_opt::<Date32Type>().ok_or_else(|| mismatch("date"))?;
+    let tenant = tenants.key(0).map_or("", |key| tenants.values().as_string::<i32>().value(key)).parse();
     let tenant =
         tenant.map_err(|error: bailiwick_proto::InvalidId| ArrowError::SchemaError(error.to_string()))?;
-    let day = date.as_primitive::<Date32Type>().value(first);
-    let date = NaiveDate::from_num_days_from_ce_opt(day + UNIX_EPOCH_CE_DAYS).unwrap_or_default();
-    let order = UInt32Array::from(order.to_vec());
+    let date = NaiveDate::from_num_days_from_ce_opt(days.value(0) + UNIX_EPOCH_CE_DAYS).unwrap_or_default();
     let (mut fields, mut columns) = (Vec::new(), Vec::new());
-    for (field, column) in all.schema_ref().fields().iter().zip(all.columns()) {
-        if !matches!(field.name().as_str(), "tenant" | "date") {
+    for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+        if !PARTITIONED_BY.contains(&field.name().as_str()) {
             fields.push(Arc::clone(field));
-            columns.push(take(column, &order, None)?);
+            columns.push(Arc::clone(column));
         }
     }
     let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
-    let times = column_as_time(&rows)?;
+    let times: &TimestampMicrosecondArray =
+        rows["time"].as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| mismatch("time"))?;
     let (min_time_us, max_time_us, null_times) = (min(times), max(times), times.null_count() as u64);
     Ok(Partition { tenant, date, min_time_us, max_time_us, null_times, rows })
 }
 
-fn sort_keys(table: Table, all: &RecordBatch) -> Result<Vec<SortKey>, ArrowError> {
-    let tenant = ranks(column(all, "tenant")?);
-    let days = column(all, "date")?.as_primitive::<Date32Type>();
-    let times = column_as_time(all)?;
-    let (group, pids) = match table {
-        Table::Syscalls => (Some("container_id"), Some("proc_pid")),
-        Table::Usage => (Some("container_id"), None),
-        _ => (None, None),
-    };
-    let group = group.map(|name| column(all, name)).transpose()?.map(ranks);
-    let pids =
-        pids.map(|name| column(all, name)).transpose()?.map(|column| column.as_primitive::<Int64Type>());
-    let key = |row: usize| {
-        let pid = pids.filter(|pids| pids.is_valid(row)).map_or(-1, |pids| pids.value(row));
-        let time = if times.is_valid(row) { times.value(row) } else { i64::MIN };
-        (tenant[row], days.value(row).into(), group.as_ref().map_or(0, |group| group[row]), pid, time)
-    };
-    Ok((0..all.num_rows()).map(key).collect())
-}
-
-/// Each row's text as its rank among the distinct ones; null is lowest.
-fn ranks(column: &ArrayRef) -> Vec<i64> {
-    let column = column.as_dictionary::<Int32Type>();
-    let values = column.values().as_string::<i32>();
-    // Dictionaries put together may hold a text twice; it must rank once.
-    let mut distinct: Vec<&str> = values.iter().flatten().collect();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let rank_of: HashMap<&str, i64> = distinct.iter().copied().zip(0..).collect();
-    let by_key: Vec<i64> = values.iter().map(|value| value.map_or(-1, |value| rank_of[value])).collect();
-    (0..column.len()).map(|row| column.key(row).map_or(-1, |key| by_key[key])).collect()
-}
-
-fn column<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, ArrowError> {
-    rows.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("column {name} is missing")))
-}
-
-fn column_as_time(rows: &RecordBatch) -> Result<&arrow::array::TimestampMicrosecondArray, ArrowError> {
-    let times = column(rows, "time")?.as_primitive_opt::<TimestampMicrosecondType>();
-    times.ok_or_else(|| ArrowError::SchemaError("column time has another type".into()))
-}
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use bailiwick_proto::{CollectorId, IngesterId, Table};
 use crate::IngestError;
 use crate::dedupe::{Dedupe, Verdict};
 use crate::metrics::{Metrics, TableLabel};
+use crate::window::memory_bytes;
 
 /// A collector that was not heard for so long, 90 days, is forgotten.
 const REMEMBERED_US: i64 = 90 * 24 * 3600 * 1_000_000;
@@ -32,7 +33,7 @@ pub struct Ready {
     pub table: Table,
     /// The rows, stamped schema.
     pub rows: RecordBatch,
-    /// Bytes on the wire, to account for memory.
+    /// Bytes that they take in memory.
     pub bytes: usize,
 }
 
@@ -48,7 +49,7 @@ pub struct Landed {
     pub encoded: Vec<EncodedRows>,
     /// The same rows, to be flushed.
     pub rows: TableRows,
-    /// Bytes on the wire of the batches in it.
+    /// Bytes that its rows take in memory.
     pub bytes: usize,
     /// When its oldest rows were first durable, microseconds since 1970.
     pub since_us: i64,
@@ -178,9 +179,7 @@ impl Wal {
                 continue;
             };
             self.metrics.carried_rows.inc_by(encoded.iter().map(|encoded| encoded.rows).sum());
-            let memory =
-                |batches: &[RecordBatch]| batches.iter().map(RecordBatch::get_array_memory_size).sum();
-            let bytes = rows.iter().map(|(_, batches)| -> usize { memory(batches) }).sum();
+            let bytes = memory_bytes(&rows);
             return Ok(Landed { number, is_carried: true, encoded: vec![], rows, bytes, since_us });
         }
     }

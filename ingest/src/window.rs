@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use bailiwick_lake::Boundary;
 use bailiwick_proto::Table;
 
@@ -42,6 +42,21 @@ pub struct Origin {
     pub since_us: i64,
     /// Bytes that its rows take in memory.
     pub bytes: usize,
+}
+
+/// Bytes that rows take in memory.
+pub fn memory_bytes(rows: &TableRows) -> usize {
+    rows.iter().flat_map(|(_, batches)| batches).map(batch_bytes).sum()
+}
+
+/// Bytes that a batch takes in memory. Only what its rows use is counted: arrays
+/// that were read from one message share that message's memory.
+pub fn batch_bytes(batch: &RecordBatch) -> usize {
+    let column = |column: &ArrayRef| {
+        // It fails for lengths that no array in memory has.
+        column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
+    };
+    batch.columns().iter().map(column).sum()
 }
 
 // === impl Window ===
@@ -109,7 +124,7 @@ impl Window {
         self.parts.is_empty()
     }
 
-    /// Bytes on the wire of what is in it.
+    /// Bytes that its rows take in memory.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -67,8 +67,18 @@ pub enum WireError {
 }
 
 /// Writes a batch as one uncompressed IPC stream, for the wire.
+///
+/// Columns that are null in every row are left out, since [`decode`] fills what
+/// is missing with nulls: an event has values in some columns of many.
 pub fn encode(batch: &RecordBatch) -> Result<Vec<u8>, WireError> {
-    write(std::slice::from_ref(batch), &batch.schema(), None)
+    let filled = |index: &usize| batch.column(*index).logical_null_count() < batch.num_rows();
+    let mut sent: Vec<usize> = (0..batch.num_columns()).filter(filled).collect();
+    if sent.is_empty() && batch.num_columns() > 0 {
+        // How many rows there are is said by a column.
+        sent.push(0);
+    }
+    let sent = batch.project(&sent)?;
+    write(std::slice::from_ref(&sent), &sent.schema(), None)
 }
 
 /// Writes batches of one schema as one LZ4-compressed IPC stream, for the WAL.
@@ -137,11 +147,20 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, WireE
             });
         }
     }
-    let column = |field: &Arc<arrow::datatypes::Field>| {
-        let sent = batch.column_by_name(field.name()).cloned();
-        sent.unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
+    // Columns that are missing share their nulls, one array a type.
+    let mut nulls: Vec<ArrayRef> = Vec::new();
+    let mut column = |field: &Arc<arrow::datatypes::Field>| {
+        if let Some(sent) = batch.column_by_name(field.name()) {
+            return Arc::clone(sent);
+        }
+        if let Some(shared) = nulls.iter().find(|nulls| nulls.data_type() == field.data_type()) {
+            return Arc::clone(shared);
+        }
+        let missing = new_null_array(field.data_type(), batch.num_rows());
+        nulls.push(Arc::clone(&missing));
+        missing
     };
-    let columns = schema.fields().iter().map(column).collect();
+    let columns = schema.fields().iter().map(&mut column).collect();
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }
 

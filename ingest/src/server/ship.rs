@@ -12,7 +12,7 @@ use bailiwick_proto::v1::{
     Ack, Batch, Hello, ShipReply, ShipRequest, Welcome, ship_reply, ship_request, ship_server,
 };
 use bailiwick_proto::{CollectorId, Table, wire};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -26,6 +26,7 @@ use crate::stamp::{Stamped, stamp};
 use crate::tasks;
 use crate::tenants::SharedMapping;
 use crate::wal::Ready;
+use crate::window::batch_bytes;
 
 /// Batches of one stream on their way into the WAL.
 const AHEAD: usize = 64;
@@ -175,11 +176,13 @@ impl Sender {
                 return Err(Status::invalid_argument("after the hello only batches may follow"));
             };
             // Waiting for memory here is what slows a sender down.
-            let pieces = batch.arrow_ipc.len().div_ceil(PIECE_BYTES).clamp(1, self.shared.memory_pieces);
-            let memory = Arc::clone(&self.shared.memory);
-            let permit = memory.acquire_many_owned(pieces as u32).await.map_err(|_| stopping())?;
+            let read = self.room_for(batch.arrow_ipc.len()).await?;
             let seq = batch.seq;
             let (ready, quarantined) = self.prepare(batch).await?;
+            // Decoded it may be larger. Who waits for more holds nothing, or all
+            // might wait for one another.
+            drop(read);
+            let permit = self.room_for(ready.bytes).await?;
             let (reply, verdict) = oneshot::channel();
             let request = tasks::Request::Batch { ready, reply, permit };
             self.shared.requests.send(request).await.map_err(|_| stopping())?;
@@ -187,9 +190,15 @@ impl Sender {
         }
     }
 
+    async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
+        let pieces = bytes.div_ceil(PIECE_BYTES).clamp(1, self.shared.memory_pieces);
+        let memory = Arc::clone(&self.shared.memory);
+        memory.acquire_many_owned(pieces as u32).await.map_err(|_| stopping())
+    }
+
     /// Stamps a batch, or sets it aside and puts a row about that in its place.
     async fn prepare(&self, batch: Batch) -> Result<(Ready, bool), Status> {
-        let (seq, bytes) = (batch.seq, batch.arrow_ipc.len());
+        let seq = batch.seq;
         let table = batch.table.parse::<Table>();
         let (mapping, ipc, now) = (self.shared.mapping.current(), batch.arrow_ipc.clone(), now_us());
         let collector = self.collector.clone();
@@ -216,7 +225,7 @@ impl Sender {
             }
             Err(unusable) => (Table::Losses, self.quarantine(seq, &unusable, batch.arrow_ipc).await?, true),
         };
-        let (collector, incarnation) = (self.collector.clone(), self.incarnation);
+        let (collector, incarnation, bytes) = (self.collector.clone(), self.incarnation, batch_bytes(&rows));
         Ok((Ready { collector, incarnation, seq, table, rows, bytes }, quarantined))
     }
 

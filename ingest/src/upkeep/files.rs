@@ -156,7 +156,8 @@ impl Output {
     ) -> Result<Self, IngestError> {
         let unique = fresh_name();
         let schema = file_schema(table);
-        let options = encode::options(table, &schema).map_err(|error| failed(table, error))?;
+        let options =
+            encode::options(table, &schema, encode::ROW_GROUP_ROWS).map_err(|error| failed(table, error))?;
         let upload = Upload::begin(lake, &staging(table, ingester, &unique)).await?;
         let writer = AsyncArrowWriter::try_new_with_options(upload, schema, options)
             .map_err(|error| failed(table, error))?;

@@ -96,3 +96,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn columns_of_nulls_are_not_sent_and_come_back() {
+    let schema = Table::Losses.wire_schema();
+    let columns = schema.fields().iter().map(|field| match field.name().as_str() {
+        "count" => Arc::new(Int64Array::from(vec![Some(1), None])) as ArrayRef,
+        _ => new_null_array(field.data_type(), 2),
+    });
+    let batch = RecordBatch::try_new(schema.clone(), columns.collect()).unwrap();
+    let bytes = encode(&batch).unwrap();
+    let sent = &decode_trusted(&bytes).unwrap()[0];
+    assert_eq!(sent.schema_ref().fields().len(), 1);
+    assert_eq!(decode_as_losses(&bytes).unwrap(), batch);
+}
+
+#[test]
+fn rows_without_any_value_are_still_rows() {
+    let schema = Table::Losses.wire_schema();
+    let columns = schema.fields().iter().map(|field| new_null_array(field.data_type(), 3)).collect();
+    let batch = RecordBatch::try_new(schema, columns).unwrap();
+    assert_eq!(decode_as_losses(&encode(&batch).unwrap()).unwrap(), batch);
+}
