@@ -4,6 +4,7 @@ pub(crate) mod cgroup;
 pub(crate) mod scene;
 pub(crate) mod skip;
 pub(crate) mod webhook;
+pub(crate) mod weed;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -6,6 +6,7 @@
 
 mod clients;
 mod cluster;
+mod crash;
 mod demo;
 mod disk;
 mod docs;
