@@ -71,7 +71,7 @@ impl Config {
     pub(crate) fn load(global: &Global) -> Result<Self, Failure> {
         let file = Self::file(global)?;
         let environment = Env::prefixed("BAILIWICK_")
-            .filter(|key| key.as_str().contains("__") || TOP_LEVEL.contains(&key.as_str()))
+            .filter(|key| key.as_str().contains("__") || TOP_LEVEL.iter().any(|name| key == *name))
             .split("__");
         let figment = match &file {
             Some(file) => Figment::from(Toml::file_exact(file)),

@@ -132,17 +132,29 @@ impl Outlet {
     /// As [`Outlet::send`], but for a source that can give the rows again: answers
     /// when all of them are durable in the spool, and false when they are not. Then
     /// nothing is counted as lost, and some of the rows may be in the spool.
-    pub(crate) async fn keep(&self, table: Table, lane: Lane, rows: RecordBatch) -> bool {
+    ///
+    /// A `mark`, the place in the source behind the rows, is durable with the last
+    /// of them; [`Outlet::mark`] answers it until [`Outlet::mark_noted`].
+    pub(crate) async fn keep(
+        &self,
+        table: Table,
+        lane: Lane,
+        rows: RecordBatch,
+        mark: Option<Bytes>,
+    ) -> bool {
         let mut waiting = vec![rows];
         while let Some(rows) = waiting.pop() {
             if rows.num_rows() == 0 {
                 continue;
             }
             match fitting(&rows) {
-                Ok(Some(bytes)) => match self.inner.spool.keep(table, lane, bytes).await {
-                    Pushed::Kept => self.kept(table, lane, rows.num_rows()),
-                    Pushed::Full => return false,
-                },
+                Ok(Some(bytes)) => {
+                    let mark = mark.clone().filter(|_| waiting.is_empty());
+                    match self.inner.spool.keep(table, lane, bytes, mark).await {
+                        Pushed::Kept => self.kept(table, lane, rows.num_rows()),
+                        Pushed::Full => return false,
+                    }
+                }
                 Ok(None) if rows.num_rows() > 1 => match halves(&rows) {
                     Ok((first, second)) => waiting.extend([second, first]),
                     Err(error) => self.refuse(table, lane, &rows, "not_encodable", &error.to_string()),
@@ -152,6 +164,17 @@ impl Outlet {
             }
         }
         true
+    }
+
+    /// The newest mark that a source gave and did not note elsewhere, an earlier
+    /// run's too.
+    pub(crate) fn mark(&self) -> Option<Bytes> {
+        self.inner.spool.mark()
+    }
+
+    /// The source has noted its newest mark, durably.
+    pub(crate) fn mark_noted(&self) {
+        self.inner.spool.mark_noted();
     }
 
     /// Counts what was not captured or not kept: exact rows of `losses` follow.

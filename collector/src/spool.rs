@@ -12,6 +12,10 @@
 //! that what was refused is counted exactly. On disk a batch has a position
 //! that only grows; its number is the position minus the identity's base, so a
 //! new incarnation renumbers everything by writing one small file.
+//!
+//! A source that reads a log puts its place there beside the batch, as a mark:
+//! both are durable or neither is. A segment stays, though all of it is
+//! acknowledged, until the source has noted its newest mark elsewhere.
 
 mod identity;
 mod outbox;
@@ -103,6 +107,8 @@ struct State {
     /// Durable batches in order; the last one's position is `next - 1`.
     held: VecDeque<Held>,
     segments: VecDeque<Segment>,
+    /// The newest mark that its source has not noted elsewhere, and its batch's position.
+    mark: Option<(u64, Bytes)>,
     cached_bytes: usize,
     /// The last write failed and is tried again.
     stuck: bool,
@@ -134,6 +140,8 @@ struct Segment {
 struct Waiting {
     table: Table,
     bytes: Bytes,
+    /// Where its source stands behind it.
+    mark: Option<Bytes>,
     /// Told when the batch is durable; dropped untold if it never will be.
     durable: Option<watch::Sender<bool>>,
 }
@@ -168,6 +176,7 @@ impl Spool {
             next: found.next,
             held: found.held,
             segments: found.segments,
+            mark: found.mark,
             cached_bytes: 0,
             stuck: false,
             closed: false,
@@ -233,16 +242,28 @@ impl SpoolSender {
     /// Hands a batch to the writer. Waits while memory for it is taken; does not
     /// wait for the disk. A lane without room is refused, or waits if it can.
     pub(crate) async fn push(&self, table: Table, lane: Lane, bytes: Bytes) -> Pushed {
-        self.hand(table, lane, bytes, None).await
+        self.hand(Waiting { table, bytes, mark: None, durable: None }, lane).await
     }
 
-    /// Hands a batch to the writer and waits until it is durable.
-    pub(crate) async fn keep(&self, table: Table, lane: Lane, bytes: Bytes) -> Pushed {
+    /// Hands a batch to the writer and waits until it is durable, together with
+    /// the mark if there is one.
+    pub(crate) async fn keep(&self, table: Table, lane: Lane, bytes: Bytes, mark: Option<Bytes>) -> Pushed {
+        let mark = mark.filter(|mark| mark.len() <= segment::MAX_MARK_BYTES);
         let (told, mut durable) = watch::channel(false);
-        match self.hand(table, lane, bytes, Some(told)).await {
+        match self.hand(Waiting { table, bytes, mark, durable: Some(told) }, lane).await {
             Pushed::Kept if durable.wait_for(|durable| *durable).await.is_ok() => Pushed::Kept,
             _ => Pushed::Full,
         }
+    }
+
+    /// The newest mark that was not yet noted elsewhere, an earlier run's too.
+    pub(crate) fn mark(&self) -> Option<Bytes> {
+        self.shared.locked(|state| state.mark.as_ref().map(|(_, mark)| mark.clone()))
+    }
+
+    /// The newest mark is noted elsewhere: its segment may go.
+    pub(crate) fn mark_noted(&self) {
+        self.shared.locked(|state| state.mark = None);
     }
 
     /// Whether less than half of the spool is in use.
@@ -251,17 +272,12 @@ impl SpoolSender {
         !stuck && used + self.shared.queued_bytes.load(Ordering::Relaxed) < self.shared.limit_bytes / 2
     }
 
-    async fn hand(
-        &self,
-        table: Table,
-        lane: Lane,
-        bytes: Bytes,
-        durable: Option<watch::Sender<bool>>,
-    ) -> Pushed {
-        let size = u32::try_from(bytes.len().clamp(1, QUEUE_BYTES)).unwrap_or(u32::MAX);
+    async fn hand(&self, batch: Waiting, lane: Lane) -> Pushed {
+        let bytes = batch.bytes.len();
+        let size = u32::try_from(bytes.clamp(1, QUEUE_BYTES)).unwrap_or(u32::MAX);
         loop {
             let changed = self.shared.changed.notified();
-            let admitted = self.shared.admits(lane, bytes.len() as u64);
+            let admitted = self.shared.admits(lane, bytes as u64);
             if !admitted && (!lane.waits() || self.shared.stop.is_cancelled()) {
                 return Pushed::Full;
             }
@@ -272,8 +288,8 @@ impl SpoolSender {
                     // The writer gives the memory back when the batch is durable.
                     let Ok(permit) = permit else { return Pushed::Full };
                     permit.forget();
-                    self.shared.queued_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                    let sent = self.queue.send(Some(Waiting { table, bytes, durable }));
+                    self.shared.queued_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                    let sent = self.queue.send(Some(batch));
                     return if sent.is_ok() { Pushed::Kept } else { Pushed::Full };
                 }
                 () = changed => {}

@@ -66,3 +66,31 @@ impl Metrics {
         registry.register_with_unit("operation", help, Unit::Seconds, self.seconds.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page for the person on call names only metrics that there are.
+    #[test]
+    fn the_operations_page_names_what_exists() {
+        let page = include_str!("../../docs/operations.md");
+        let (metrics, mut registry, mut text) = (Metrics::default(), Registry::default(), String::new());
+        // A family without members has no line of its own.
+        let operation = "get";
+        metrics.operations.get_or_create(&OperationLabel { operation }).inc();
+        metrics.seconds.get_or_create(&OperationLabel { operation }).observe(0.1);
+        metrics.errors.get_or_create(&ErrorLabels { operation, kind: "failed" }).inc();
+        metrics.register(&mut registry);
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let types: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let exists = |name: &str| {
+            let base = name.strip_suffix("_total").unwrap_or(name);
+            types.iter().any(|found| found.split(' ').next() == Some(base))
+        };
+        let named = page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let named: Vec<&str> = named.filter(|word| word.starts_with("bailiwick_lake_")).collect();
+        let missing: Vec<_> = named.iter().filter(|name| !exists(name)).collect();
+        assert!(named.len() >= 5 && missing.is_empty(), "not registered: {missing:?}");
+    }
+}

@@ -7,14 +7,14 @@ use std::process::Command;
 use crate::harness::{Up, cgroup::Cgroup, scene, skip, wait_until};
 
 /// A small file system of a test's own, unmounted when dropped.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     path: PathBuf,
 }
 
 // === impl SmallDisk ===
 
 impl SmallDisk {
-    fn mount(path: &Path, mebibytes: u32) -> Self {
+    pub(crate) fn mount(path: &Path, mebibytes: u32) -> Self {
         fs::create_dir_all(path).unwrap();
         let size = format!("size={mebibytes}m");
         let mounted =
@@ -24,7 +24,7 @@ impl SmallDisk {
     }
 
     /// Takes every byte that is free.
-    fn fill(&self) -> PathBuf {
+    pub(crate) fn fill(&self) -> PathBuf {
         let filler = self.path.join("filler");
         let mut file = fs::File::create(&filler).unwrap();
         let mut block = vec![0_u8; 1 << 20];

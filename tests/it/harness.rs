@@ -4,6 +4,7 @@ pub(crate) mod cgroup;
 pub(crate) mod scene;
 pub(crate) mod skip;
 pub(crate) mod webhook;
+pub(crate) mod weed;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -102,6 +103,12 @@ impl Up {
         (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
     }
 
+    /// The text of a page that anybody may read.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let url = format!("http://{}{path}", self.http);
+        blocking(async { reqwest::get(url).await.unwrap().text().await.unwrap() })
+    }
+
     /// The rows of a statement that must succeed, as the operator.
     pub(crate) fn rows(&self, statement: &str) -> Vec<Vec<Value>> {
         let (status, body) = self.post_sql(&self.operator_token(), statement);
@@ -190,12 +197,15 @@ fn signal(child: &Child, signal: nix::sys::signal::Signal) {
 
 /// A blocking POST, since these tests are about processes, not about tasks.
 fn posted(host: &str, path: &str, token: &str, body: &str) -> (u16, String) {
-    // The HTTP client wants one even where it speaks without TLS; another test may have been first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
+    blocking(async {
         let request = reqwest::Client::new().post(format!("http://{host}{path}")).bearer_auth(token);
         let response = request.body(body.to_owned()).send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     })
+}
+
+fn blocking<T>(work: impl Future<Output = T>) -> T {
+    // The HTTP client wants one even where it speaks without TLS; another test may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }

@@ -4,8 +4,10 @@
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where; all of this is tests")]
 
+mod buckets;
 mod clients;
 mod cluster;
+mod crash;
 mod demo;
 mod disk;
 mod docs;

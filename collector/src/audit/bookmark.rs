@@ -26,6 +26,9 @@ pub(super) struct Bookmark {
     pub(super) offset: u64,
     /// Lines before it in this file.
     pub(super) line: u64,
+    /// Counts the places that were ever noted: of two the greater is the later one.
+    #[serde(default)]
+    pub(super) taken: u64,
     /// How many first bytes the checksum covers, at most [`HEAD_BYTES`] and
     /// never beyond `offset`.
     pub(super) head_bytes: u64,
@@ -71,9 +74,9 @@ impl Shelf {
         Self { file: folder.join("audit_file.bookmark") }
     }
 
-    /// The bookmark for this log. None if there is none that can be read: then
-    /// the log is read from its start, which repeats events rather than lose any.
-    pub(super) fn load(&self, log: &Path) -> Option<Bookmark> {
+    /// The bookmark, of whichever log. None if there is none that can be read: then
+    /// a log is read from its start, which repeats events rather than lose any.
+    pub(super) fn load(&self) -> Option<Bookmark> {
         let text = match fs::metadata(&self.file) {
             Ok(metadata) if metadata.len() <= MAX_BYTES => fs::read(&self.file),
             Ok(_) => Err(io::Error::other("file is too large")),
@@ -82,7 +85,7 @@ impl Shelf {
         };
         let read = text.and_then(|text| Ok(serde_json::from_slice::<Bookmark>(&text)?));
         match read {
-            Ok(bookmark) => (bookmark.path == log).then_some(bookmark),
+            Ok(bookmark) => Some(bookmark),
             Err(error) => {
                 tracing::warn!(file = %self.file.display(), %error, "bookmark of the audit log is unreadable, reading the log from its start");
                 None
@@ -90,12 +93,31 @@ impl Shelf {
         }
     }
 
-    /// Replaces the bookmark; after a crash there is the old one or the new one.
+    /// The later of the bookmark and what the spool remembers: the place behind rows
+    /// that were durable when the process was killed. True where that is not on
+    /// the shelf yet.
+    pub(super) fn newest(&self, mark: Option<&[u8]>) -> (Option<Bookmark>, bool) {
+        let noted = self.load();
+        let mark = mark.and_then(|mark| match serde_json::from_slice::<Bookmark>(mark) {
+            Ok(bookmark) => Some(bookmark),
+            Err(error) => {
+                tracing::warn!(%error, "mark in the spool is unreadable, the bookmark counts");
+                None
+            }
+        });
+        match mark {
+            Some(mark) if noted.as_ref().is_none_or(|noted| noted.taken < mark.taken) => (Some(mark), true),
+            _ => (noted, false),
+        }
+    }
+
+    /// Replaces the bookmark, durably; after a crash there is the old one or the new one.
     pub(super) fn save(&self, bookmark: &Bookmark) -> io::Result<()> {
         let fresh = self.file.with_extension("bookmark.new");
         let mut file = File::create(&fresh)?;
         file.write_all(&serde_json::to_vec(bookmark)?)?;
         file.sync_data()?;
-        fs::rename(&fresh, &self.file)
+        fs::rename(&fresh, &self.file)?;
+        self.file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
 }

@@ -1,15 +1,17 @@
 //! The API server's audit log, followed as it grows.
 //!
-//! A log that was never followed is read from its start. A place is saved only
-//! after its rows are durable in the spool. So a restart loses nothing, and
-//! repeats at most the part of the log whose rows were durable and whose place
-//! was not when the process was killed: delivery from a log is at least once.
+//! A log that was never followed is read from its start. A place goes into the
+//! spool together with the rows before it, and from there to a bookmark: after
+//! a kill at whatever moment the place is the one behind what is durable, so
+//! that each event of the log is delivered once. Lost lines are counted from
+//! memory; a kill may count those of the last look twice, or not at all.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use bailiwick_proto::Table;
+use bytes::Bytes;
 use chrono::Utc;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::outlet::{Lane, Outlet};
 use crate::{CollectorError, Config, SourceState, SourceStatus, Started};
 
-use super::bookmark::Shelf;
+use super::bookmark::{Bookmark, Shelf};
 use super::follow::{Follower, Found, Progress};
 use super::rows::{Origin, Pushed, Rows};
 
@@ -39,7 +41,19 @@ pub(crate) async fn start(
     stop: CancellationToken,
 ) -> Result<Started, CollectorError> {
     let section = &config.audit_file;
+    let shelf = Shelf::new(&config.spool_dir);
+    let (noted, ahead) = shelf.newest(outlet.mark().as_deref());
+    let unsaved = noted.clone().filter(|_| ahead);
+    if !ahead {
+        outlet.mark_noted();
+    }
     if section.path.as_os_str().is_empty() {
+        // Nobody will save it later, and without it the worst is a repetition.
+        let saved = unsaved.map_or(Ok(()), |bookmark| shelf.save(&bookmark));
+        outlet.mark_noted();
+        if let Err(error) = saved {
+            tracing::warn!(%error, "bookmark of the audit log cannot be written");
+        }
         let detail = "give collector.audit_file.path, or --audit-log FILE".to_owned();
         return Ok(Started { status: status(SourceState::Off { detail }), task: None, addr: None });
     }
@@ -51,16 +65,17 @@ pub(crate) async fn start(
         let message = format!("{} is not between 1 and {MAX_LINE_BYTES}", section.max_line_bytes);
         return Err(CollectorError::config("audit_file.max_line_bytes", message));
     }
-    let shelf = Shelf::new(&config.spool_dir);
+    let taken = noted.as_ref().map_or(0, |bookmark| bookmark.taken);
+    let resume = noted.filter(|bookmark| bookmark.path == section.path);
     let origin =
         Origin { source: "file", node: outlet.node().to_owned(), cluster: outlet.cluster().to_owned() };
     let reader = Reader {
-        follower: Follower::new(&section.path, section.max_line_bytes, shelf.load(&section.path)),
+        follower: Follower::new(&section.path, section.max_line_bytes, resume),
         rows: Rows::new(origin),
         path: section.path.clone(),
     };
     let every = Duration::from_millis(section.poll_every_ms.max(10));
-    let task = tokio::spawn(Task { reader: Some(reader), shelf, outlet, every, stop }.run());
+    let task = tokio::spawn(Task { reader: Some(reader), shelf, unsaved, taken, outlet, every, stop }.run());
     Ok(Started { status: status(state_of(&section.path)), task: Some(task), addr: None })
 }
 
@@ -84,6 +99,10 @@ fn state_of(path: &Path) -> SourceState {
 struct Task {
     reader: Option<Reader>,
     shelf: Shelf,
+    /// A place that could not be saved yet.
+    unsaved: Option<Bookmark>,
+    /// How many places were noted.
+    taken: u64,
     outlet: Outlet,
     every: Duration,
     stop: CancellationToken,
@@ -139,7 +158,7 @@ impl Task {
         }
     }
 
-    /// One look: rows into the spool, then the place.
+    /// One look: rows into the spool with the place behind them, then the bookmark.
     async fn look(&mut self) -> Result<Progress, LookError> {
         let Some(reader) = self.reader.take() else { return Err(LookError::Reader) };
         let (reader, look) = tokio::task::spawn_blocking(|| reader.look()).await?;
@@ -147,10 +166,15 @@ impl Task {
         self.reader = Some(reader);
         let look = look?;
         let found_something = look.rows.is_some() || !look.lost.is_empty();
+        let bookmark = bookmark.filter(|_| found_something);
+        let bookmark = bookmark.map(|bookmark| Bookmark { taken: self.taken + 1, ..bookmark });
         if let Some(rows) = look.rows {
+            // A path that is no text cannot be written down; its bookmark fails too, and says so.
+            let mark = bookmark.as_ref().and_then(|bookmark| serde_json::to_vec(bookmark).ok());
+            let mark = mark.map(Bytes::from);
             // The place is saved only behind rows that are durable: what a stop
             // or a full spool leaves out is read again.
-            while !self.outlet.keep(Table::ApiAccess, Lane::Audit, rows.clone()).await {
+            while !self.outlet.keep(Table::ApiAccess, Lane::Audit, rows.clone(), mark.clone()).await {
                 if self.stop.is_cancelled() {
                     return Ok(Progress::Idle);
                 }
@@ -158,11 +182,22 @@ impl Task {
             }
         }
         report(&self.outlet, &look.lost);
-        if let (true, Some(bookmark)) = (found_something, bookmark) {
-            let shelf = self.shelf.clone();
-            tokio::task::spawn_blocking(move || shelf.save(&bookmark)).await??;
+        if let Some(bookmark) = bookmark {
+            self.taken = bookmark.taken;
+            self.unsaved = Some(bookmark);
         }
+        self.save().await?;
         Ok(look.progress)
+    }
+
+    /// Saves the place that is not saved yet; after an error the next look does.
+    async fn save(&mut self) -> Result<(), LookError> {
+        let Some(bookmark) = self.unsaved.clone() else { return Ok(()) };
+        let shelf = self.shelf.clone();
+        tokio::task::spawn_blocking(move || shelf.save(&bookmark)).await??;
+        self.unsaved = None;
+        self.outlet.mark_noted();
+        Ok(())
     }
 }
 

@@ -129,6 +129,7 @@ impl Follower {
             inode: open.inode,
             offset: open.offset,
             line: open.line,
+            taken: 0,
             head_bytes: open.head.len() as u64,
             head_crc32c: crc32c::crc32c(&open.head),
         })

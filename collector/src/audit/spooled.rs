@@ -23,7 +23,7 @@ pub(crate) struct Spooled {
     pub(crate) dir: tempfile::TempDir,
     outbox: SpoolOutbox,
     next: u64,
-    _spool: Spool,
+    spool: Spool,
 }
 
 impl Spooled {
@@ -41,12 +41,26 @@ impl Spooled {
             spool_bytes,
             ..Config::default()
         };
+        Self::over(dir, config)
+    }
+
+    fn over(dir: tempfile::TempDir, config: Config) -> Self {
         let (metrics, stop) = (Metrics::default(), CancellationToken::new());
         let spool = Spool::open(&config, metrics.clone(), stop.clone()).unwrap();
         let outlet =
             Outlet::new(config.node.clone(), config.cluster.clone(), spool.sender(), metrics.clone());
         let outbox = spool.outbox_maker()();
-        Self { config, outlet, metrics, stop, dir, outbox, next: 0, _spool: spool }
+        Self { config, outlet, metrics, stop, dir, outbox, next: 0, spool }
+    }
+
+    /// The same folder in the next process; what was read is acknowledged and more so.
+    pub(crate) async fn reopened(mut self) -> Self {
+        let read = self.next;
+        self.outbox.acked(read.saturating_sub(1)).await.unwrap();
+        let Self { dir, config, spool, outlet, outbox, .. } = self;
+        spool.close().await;
+        drop((outlet, outbox));
+        Self { next: read, ..Self::over(dir, config) }
     }
 
     /// The next batch that was spooled, waiting for it; far too long means never.

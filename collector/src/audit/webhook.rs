@@ -221,7 +221,7 @@ impl Hook {
             Refusal::Busy
         })?;
         let count = batch.num_rows();
-        let kept = self.outlet.keep(Table::ApiAccess, Lane::Audit, batch);
+        let kept = self.outlet.keep(Table::ApiAccess, Lane::Audit, batch, None);
         if !tokio::time::timeout(SPOOL_PATIENCE, kept).await.unwrap_or(false) {
             return Err(Refusal::Busy);
         }

@@ -79,8 +79,10 @@ impl Outbox for SpoolOutbox {
             }
             let first = state.first();
             let mut gone = Vec::new();
-            // The newest segment stays: it says where the numbering stands.
-            while state.segments.get(1).is_some_and(|second| second.first <= first) {
+            // The newest segment stays: it says where the numbering stands. So
+            // does one whose mark is kept nowhere else yet.
+            let needed = state.mark.as_ref().map_or(first, |(position, _)| first.min(*position));
+            while state.segments.get(1).is_some_and(|second| second.first <= needed) {
                 gone.extend(state.segments.pop_front());
             }
             gone

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bailiwick_proto::CollectorId;
+use bytes::Bytes;
 
 use super::identity::Identity;
 use super::segment::{self, Found};
@@ -20,6 +21,8 @@ pub(super) struct Recovered {
     pub(super) held: VecDeque<Held>,
     pub(super) segments: VecDeque<Segment>,
     pub(super) damage: Option<Damage>,
+    /// The last mark, with the position of its batch.
+    pub(super) mark: Option<(u64, Bytes)>,
 }
 
 /// A segment's good part.
@@ -62,6 +65,8 @@ pub(super) fn recover(dir: &Path, name: &str) -> io::Result<Recovered> {
         let segment = Segment { first: next, path, bytes };
         pieces.push(Piece { segment, file: Arc::new(file), records: Vec::new() });
     }
+    let records = pieces.iter().flat_map(|piece| &piece.records);
+    let mark = records.filter_map(|found| Some((found.position, found.mark.clone()?))).last();
     let mut held = VecDeque::new();
     let mut segments = VecDeque::new();
     for piece in pieces {
@@ -71,7 +76,7 @@ pub(super) fn recover(dir: &Path, name: &str) -> io::Result<Recovered> {
     // What was acknowledged before an earlier renumbering is not sent again.
     let done = identity.base.saturating_sub(first).min(held.len() as u64);
     held.drain(..usize::try_from(done).unwrap_or(0));
-    Ok(Recovered { identity, next, held, segments, damage })
+    Ok(Recovered { identity, next, held, segments, damage, mark })
 }
 
 fn renewed(dir: &Path, identity: &Identity) -> io::Result<Identity> {
@@ -153,11 +158,14 @@ fn rewrite(dir: &Path, first: u64, piece: &Piece) -> io::Result<Piece> {
         batch.resize(found.length as usize, 0);
         piece.file.read_exact_at(&mut batch, found.offset)?;
         record.clear();
-        let (offset, arrow_crc32c) = segment::put(&mut record, position, found.table, &batch);
+        let mark = found.mark.clone();
+        let (offset, arrow_crc32c) =
+            segment::put(&mut record, position, found.table, &batch, mark.as_deref());
         file.write_all_at(&record, at)?;
         let offset = at + offset as u64;
         at += record.len() as u64;
-        records.push(Found { position, table: found.table, arrow_crc32c, offset, length: found.length });
+        let (table, length) = (found.table, found.length);
+        records.push(Found { position, table, arrow_crc32c, offset, length, mark });
     }
     file.sync_all()?;
     let segment = Segment { first, path: segment::path(dir, first), bytes: at };

@@ -3,9 +3,12 @@
 //!
 //! ```text
 //!   BWSPOOL1 · first u64 · crc u32
-//!   length u32 · crc u32 · position u64 · table u8 · arrow_crc u32 · Arrow IPC
-//!                └─────────── covers everything behind it ──────────┘
+//!   length u32 · crc u32 · position u64 · table u8 · arrow_crc u32 · Arrow IPC [· length u16 · mark]
+//!                └──────────────── covers everything behind it ─────────────────────────────┘
 //! ```
+//!
+//! The highest bit of `table` says that a mark follows the batch: the place in
+//! its source up to which the batch and those before it go.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use bailiwick_proto::Table;
 use bailiwick_proto::wire::MAX_BATCH_BYTES;
+use bytes::Bytes;
 
 use super::sync_dir;
 
@@ -20,6 +24,10 @@ const MAGIC: &[u8; 8] = b"BWSPOOL1";
 pub(super) const HEADER_BYTES: usize = 8 + 8 + 4;
 /// Bytes of a record before its batch.
 pub(super) const PREFIX_BYTES: usize = 4 + 4 + 8 + 1 + 4;
+const TABLE_AT: usize = 4 + 4 + 8;
+const MARKED: u8 = 0x80;
+/// A mark that is longer is not one.
+pub(super) const MAX_MARK_BYTES: usize = 16 << 10;
 const SUFFIX: &str = ".batches";
 
 /// A record found in a segment.
@@ -32,6 +40,8 @@ pub(super) struct Found {
     pub(super) offset: u64,
     /// The batch's length.
     pub(super) length: u32,
+    /// The place in its source, if it told one.
+    pub(super) mark: Option<Bytes>,
 }
 
 /// The name of the segment that begins with this position.
@@ -65,18 +75,28 @@ pub(super) fn create(dir: &Path, first: u64) -> io::Result<File> {
 }
 
 /// Appends one record to `to`; answers where its batch begins there.
-pub(super) fn put(to: &mut Vec<u8>, position: u64, table: Table, arrow_ipc: &[u8]) -> (usize, u32) {
+pub(super) fn put(
+    to: &mut Vec<u8>,
+    position: u64,
+    table: Table,
+    arrow_ipc: &[u8],
+    mark: Option<&[u8]>,
+) -> (usize, u32) {
     let arrow_crc32c = crc32c::crc32c(arrow_ipc);
     let start = to.len();
     let length = u32::try_from(arrow_ipc.len()).unwrap_or(u32::MAX);
     to.extend_from_slice(&length.to_le_bytes());
     to.extend_from_slice(&[0; 4]);
     to.extend_from_slice(&position.to_le_bytes());
-    to.push(table as u8);
+    to.push(table as u8 | if mark.is_some() { MARKED } else { 0 });
     to.extend_from_slice(&arrow_crc32c.to_le_bytes());
-    let crc = record_crc(&to[start + 8..], arrow_ipc);
-    to[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
     to.extend_from_slice(arrow_ipc);
+    if let Some(mark) = mark {
+        to.extend_from_slice(&u16::try_from(mark.len()).unwrap_or(u16::MAX).to_le_bytes());
+        to.extend_from_slice(mark);
+    }
+    let crc = crc32c::crc32c(&to[start + 8..]);
+    to[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
     (start + PREFIX_BYTES, arrow_crc32c)
 }
 
@@ -93,13 +113,15 @@ pub(super) fn scan(file: &mut File, first: u64) -> io::Result<(Vec<Found>, u64)>
     let mut prefix = [0; PREFIX_BYTES];
     let mut body = Vec::new();
     while filled(&mut input, &mut prefix)? {
-        let Some(record) = parse(&prefix, good, first + found.len() as u64) else { break };
-        body.resize(record.length as usize, 0);
-        let whole = filled(&mut input, &mut body)?;
+        let Some(mut record) = parse(&prefix, good, first + found.len() as u64) else { break };
+        let length = record.length as usize;
+        body.resize(length, 0);
+        let whole = filled(&mut input, &mut body)? && rest(&mut input, &prefix, &mut body)?;
         if !whole || record_crc(&prefix[8..], &body).to_le_bytes() != prefix[4..8] {
             break;
         }
         good += (PREFIX_BYTES + body.len()) as u64;
+        record.mark = body.get(length + 2..).map(Bytes::copy_from_slice);
         found.push(record);
     }
     Ok((found, good))
@@ -114,8 +136,23 @@ fn header(first: u64) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-fn record_crc(prefix: &[u8], arrow_ipc: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(prefix), arrow_ipc)
+/// Appends the mark and its length to a batch that has one; false if it is cut short.
+fn rest(input: &mut impl Read, prefix: &[u8; PREFIX_BYTES], body: &mut Vec<u8>) -> io::Result<bool> {
+    if prefix[TABLE_AT] & MARKED == 0 {
+        return Ok(true);
+    }
+    let mut length = [0; 2];
+    if !filled(input, &mut length)? {
+        return Ok(false);
+    }
+    body.extend_from_slice(&length);
+    let start = body.len();
+    body.resize(start + usize::from(u16::from_le_bytes(length)), 0);
+    filled(input, body.get_mut(start..).unwrap_or_default())
+}
+
+fn record_crc(prefix: &[u8], body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(prefix), body)
 }
 
 /// A record's prefix, if it can be one.
@@ -123,10 +160,11 @@ fn parse(prefix: &[u8; PREFIX_BYTES], at: u64, expected: u64) -> Option<Found> {
     let u32_at = |at: usize| Some(u32::from_le_bytes(prefix.get(at..at + 4)?.try_into().ok()?));
     let length = u32_at(0)?;
     let position = u64::from_le_bytes(prefix.get(8..16)?.try_into().ok()?);
-    let table = *Table::ALL.iter().find(|table| **table as u8 == prefix[16])?;
+    let table = *Table::ALL.iter().find(|table| **table as u8 == prefix[TABLE_AT] & !MARKED)?;
     let fits = length as usize <= MAX_BATCH_BYTES && position == expected;
     let arrow_crc32c = u32_at(17)?;
-    fits.then_some(Found { position, table, arrow_crc32c, offset: at + PREFIX_BYTES as u64, length })
+    let offset = at + PREFIX_BYTES as u64;
+    fits.then_some(Found { position, table, arrow_crc32c, offset, length, mark: None })
 }
 
 /// Whether there were enough bytes.

@@ -13,6 +13,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod marks;
+
 struct Scene {
     dir: TempDir,
     bytes: u64,

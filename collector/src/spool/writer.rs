@@ -9,6 +9,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{CACHE_BYTES, Held, QUEUE_BYTES, Segment, Shared, Waiting, segment};
 
 /// Bytes that are made durable at once.
@@ -119,9 +121,10 @@ impl Writer {
         self.buffer.clear();
         let mut held = Vec::with_capacity(group.len());
         for (batch, position) in group.iter().zip(first..) {
-            let (offset, crc32c) = segment::put(&mut self.buffer, position, batch.table, &batch.bytes);
+            let (table, mark) = (batch.table, batch.mark.as_deref());
+            let (offset, crc32c) = segment::put(&mut self.buffer, position, table, &batch.bytes, mark);
             held.push(Held {
-                table: batch.table,
+                table,
                 crc32c,
                 file: Arc::clone(&active.file),
                 offset: active.bytes + offset as u64,
@@ -139,14 +142,17 @@ impl Writer {
             return Err(error);
         }
         active.bytes += self.buffer.len() as u64;
-        self.publish(held, active.bytes);
+        let marked =
+            group.iter().zip(first..).filter_map(|(batch, at)| Some((at, batch.mark.clone()?))).last();
+        self.publish(held, active.bytes, marked);
         self.buffer.shrink_to(GROUP_BYTES);
         self.active = Some(active);
         Ok(())
     }
 
-    fn publish(&self, held: Vec<Held>, bytes: u64) {
+    fn publish(&self, held: Vec<Held>, bytes: u64, marked: Option<(u64, Bytes)>) {
         self.shared.locked(|state| {
+            state.mark = marked.or(state.mark.take());
             for mut batch in held {
                 let length = batch.length as usize;
                 if state.cached_bytes + length <= CACHE_BYTES {

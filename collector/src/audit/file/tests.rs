@@ -83,6 +83,42 @@ async fn what_a_full_spool_did_not_take_is_read_again() {
     assert_eq!(spooled.texts(Table::ApiAccess, "audit_id", 3).await, ["0", "1", "2"]);
     spooled.stop.cancel();
     source.task.unwrap().await.unwrap();
-    let bookmark = Shelf::new(&spooled.config.spool_dir).load(&log).unwrap();
+    let bookmark = Shelf::new(&spooled.config.spool_dir).load().unwrap();
     assert_eq!((bookmark.line, bookmark.offset), (3, 3 * large(0).len() as u64));
+}
+
+/// Goal: a kill after rows are durable and before their place is noted repeats
+/// none of them. Method: the bookmark cannot be written, since a folder has its
+/// name; then another process, with everything before acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_whose_place_was_not_noted_are_not_read_again() {
+    let (mut spooled, log) = spooled();
+    append(&log, &format!("{}{}", event(0), event(1)));
+    let first = CancellationToken::new();
+    let source = started(&spooled, &first).await;
+    assert_eq!(spooled.texts(Table::ApiAccess, "audit_id", 2).await, ["0", "1"]);
+    let shelf = Shelf::new(&spooled.config.spool_dir);
+    while shelf.load().is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let in_the_way = spooled.config.spool_dir.join("audit_file.bookmark.new");
+    fs::create_dir(&in_the_way).unwrap();
+    append(&log, &format!("{}{}", event(2), event(3)));
+    assert_eq!(spooled.texts(Table::ApiAccess, "audit_id", 2).await, ["2", "3"]);
+    first.cancel();
+    source.task.unwrap().await.unwrap();
+    assert_eq!(shelf.load().unwrap().line, 2, "the place was not noted");
+
+    // Not even where it still cannot be written.
+    let mut spooled = spooled.reopened().await;
+    let source = started(&spooled, &spooled.stop).await;
+    append(&log, &event(4));
+    assert_eq!(spooled.texts(Table::ApiAccess, "audit_id", 1).await, ["4"]);
+    fs::remove_dir(&in_the_way).unwrap();
+    while shelf.load().unwrap().line < 5 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    spooled.stop.cancel();
+    source.task.unwrap().await.unwrap();
+    assert_eq!(spooled.outlet.mark(), None, "it is noted elsewhere");
 }
