@@ -59,7 +59,7 @@ async fn a_write_whose_reply_was_lost_is_recognised_as_ones_own() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_cannot_be_written_holds_up_acks_only_at_the_limit() {
     let store = memory();
-    let config = crate::Config { flush_at_bytes: 20_000, ..flushing() };
+    let config = crate::Config { flush_at_bytes: 10_000, ..flushing() };
     let run = Run::start(store.clone(), config).await;
     let mut stream = run.ship("node-1", 1).await;
     store.faults.decide(|operation, key| {
@@ -70,12 +70,12 @@ async fn a_table_that_cannot_be_written_holds_up_acks_only_at_the_limit() {
     eventually("flushes fail", || async { run.metric("bailiwick_ingest_flush_failures_total") > 0 }).await;
     for seq in 1..100 {
         stream.send(seq, Table::Losses, &[seq as i64]).await;
-        if run.metric("bailiwick_ingest_pending_bytes") >= 80_000 {
+        if run.metric("bailiwick_ingest_pending_bytes") >= 40_000 {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
-    eventually("the limit is reached", || async { run.metric("bailiwick_ingest_pending_bytes") >= 80_000 })
+    eventually("the limit is reached", || async { run.metric("bailiwick_ingest_pending_bytes") >= 40_000 })
         .await;
     let acked = run.metric("bailiwick_ingest_acked_batches_total");
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -83,7 +83,7 @@ async fn a_table_that_cannot_be_written_holds_up_acks_only_at_the_limit() {
     store.faults.release();
     eventually("acks go on and rows are committed", || async {
         run.metric("bailiwick_ingest_acked_batches_total") > acked
-            && run.metric("bailiwick_ingest_pending_bytes") < 80_000
+            && run.metric("bailiwick_ingest_pending_bytes") < 40_000
     })
     .await;
 }
