@@ -57,6 +57,8 @@ pub struct Upkeep {
     metrics: Metrics,
     checkpoints: Arc<Mutex<HashMap<Table, i64>>>,
     stop: CancellationToken,
+    #[cfg(test)]
+    pretended_today: Option<NaiveDate>,
 }
 
 /// What a pass that a person asks for does beyond an ordinary one.
@@ -96,6 +98,8 @@ impl Upkeep {
             metrics,
             checkpoints: Arc::default(),
             stop,
+            #[cfg(test)]
+            pretended_today: None,
         }
     }
 
@@ -202,6 +206,10 @@ impl Upkeep {
     }
 
     fn today(&self) -> NaiveDate {
+        #[cfg(test)]
+        if let Some(today) = self.pretended_today {
+            return today;
+        }
         chrono::DateTime::from_timestamp_micros(now_us()).unwrap_or_default().date_naive()
     }
 }

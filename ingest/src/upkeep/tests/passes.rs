@@ -131,24 +131,22 @@ async fn rows_expire_by_table_and_tenant_unless_there_is_a_hold() {
     let rows = fill(&lake, 2, 10).await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("retention.yaml");
-    let tenant = files(&lake).await[0].tenant.clone();
+    let (tenant, date) = (files(&lake).await[0].tenant.clone(), files(&lake).await[0].date);
     let retained = crate::Config { retention_file: Some(file.clone()), ..config() };
-    // The rows' day is one on which this is written or before it.
-    std::fs::write(&file, "tables: {losses: 36500, usage: 1}\n").unwrap();
-    assert_eq!(pass(&upkeep(&lake, &retained)).await.expired.files, 0);
-    let text = format!("default_days: forever\ntenants:\n- tenant: {tenant}\n  tables: {{losses: 1}}\n");
+    let text = format!("tables: {{losses: 90}}\ntenants:\n- tenant: {tenant}\n  tables: {{losses: 30}}\n");
     std::fs::write(&file, text).unwrap();
+    let mut upkeep = upkeep(&lake, &retained);
+    upkeep.pretended_today = Some(date + chrono::Days::new(30));
+    assert_eq!(pass(&upkeep).await.expired.rows, 0);
+    upkeep.pretended_today = Some(date + chrono::Days::new(31));
     give(&lake, &tenant, What::Hold).await.unwrap();
-    let date = files(&lake).await[0].date;
-    let today = chrono::Utc::now().date_naive();
-    let expires = date + chrono::Days::new(1) < today;
-    let held = pass(&upkeep(&lake, &retained)).await;
-    assert_eq!((held.expired.rows, held.held_files > 0), (0, expires));
+    let held = pass(&upkeep).await;
+    assert_eq!((held.expired.rows, held.held_files), (0, 1));
     assert_eq!(found(store.clone()).await, rows);
     give(&lake, &tenant, What::Release).await.unwrap();
-    let report = pass(&upkeep(&lake, &retained)).await;
-    assert_eq!(report.expired.rows, if expires { 20 } else { 0 });
-    assert_eq!(found(store).await.len(), if expires { 0 } else { 20 });
+    let report = pass(&upkeep).await;
+    assert_eq!((report.expired.rows, report.held_files), (20, 0));
+    assert_eq!(found(store).await, Vec::<i64>::new());
 }
 
 #[tokio::test]
