@@ -66,7 +66,7 @@ pub struct Ingest {
     server: JoinHandle<Result<(), IngestError>>,
     writer: JoinHandle<Result<(), IngestError>>,
     flusher: JoinHandle<()>,
-    upkeep: Option<JoinHandle<()>>,
+    upkeep: JoinHandle<()>,
 }
 
 // === impl Ingest ===
@@ -97,10 +97,8 @@ impl Ingest {
         if let Some(file) = config.tenants_file.clone() {
             tokio::spawn(mapping.clone().follow(file, metrics.clone(), stop.clone()));
         }
-        let upkeep = config.upkeep.enabled.then(|| {
-            let (lake, counts) = (Arc::clone(&lake), metrics.upkeep.clone());
-            Upkeep::new(lake, ingester.clone(), &config, retention, counts, stop.clone())
-        });
+        let (own, counts) = (Arc::clone(&lake), metrics.upkeep.clone());
+        let upkeep = Upkeep::new(own, ingester.clone(), &config, retention, counts, stop.clone());
         let announcer = Arc::new(Announcer::new(wal.last_number()));
         let pending = Arc::new(Pending::default());
         let (requests, received) = mpsc::channel(256);
@@ -148,7 +146,7 @@ impl Ingest {
             server: tokio::spawn(Services { shared, tail }.serve(listeners, token, stop.clone())),
             writer: tokio::spawn(stop_when_done(writer, stop.clone())),
             flusher: tokio::spawn(flush_loop.run()),
-            upkeep: upkeep.map(|upkeep| tokio::spawn(upkeep.run())),
+            upkeep: tokio::spawn(upkeep.run()),
             stop,
         })
     }
@@ -178,15 +176,17 @@ impl Ingest {
     /// the configuration allows.
     pub async fn join(self) -> Result<(), IngestError> {
         self.stop.cancelled().await;
-        // Whatever it is at, nothing is lost where it is cut off.
-        if let Some(upkeep) = &self.upkeep {
-            upkeep.abort();
-        }
-        let tasks = [self.server.abort_handle(), self.writer.abort_handle(), self.flusher.abort_handle()];
+        let tasks = [
+            self.server.abort_handle(),
+            self.writer.abort_handle(),
+            self.flusher.abort_handle(),
+            self.upkeep.abort_handle(),
+        ];
         let ending = async {
             self.server.await??;
             self.writer.await??;
             self.flusher.await?;
+            self.upkeep.await?;
             Ok(())
         };
         match tokio::time::timeout(self.drain_timeout, ending).await {

@@ -103,8 +103,11 @@ impl Upkeep {
         }
     }
 
-    /// Makes passes until `stop`.
+    /// Makes passes until `stop`; none where it is not enabled.
     pub async fn run(self) {
+        if !self.config.enabled {
+            return;
+        }
         let every_ms = self.config.every_ms;
         loop {
             // Ingesters that started together should not go on together.
@@ -127,6 +130,9 @@ impl Upkeep {
         }
         self.compact_all(&mut report).await;
         for table in Table::ALL {
+            if self.stop.is_cancelled() {
+                return report;
+            }
             if let Err(error) = self.tidy_log(table, &mut report).await {
                 self.failed(&format!("clean up the log of {table}"), &error, &mut report.failures);
             }
@@ -136,9 +142,8 @@ impl Upkeep {
             }
         }
         self.metrics.waiting_files.set(report.vacuum.waiting as i64);
-        match self.scrub(by_hand.scrub_all).await {
-            Ok(done) => report.scrub = done,
-            Err(error) => self.failed("compare files with checksums", &error, &mut report.failures),
+        if let Err(error) = self.scrub(by_hand.scrub_all, &mut report.scrub).await {
+            self.failed("compare files with checksums", &error, &mut report.failures);
         }
         if let Err(error) = self.measure(&mut report).await {
             self.failed("measure the tables", &error, &mut report.failures);
@@ -155,10 +160,8 @@ impl Upkeep {
         };
         let mut merges = self.config.merges_per_pass;
         for table in Table::ALL {
-            match self.compact(table, &mut merges, &spared, &mut report.failures).await {
-                Ok(merged) if merged.files_in > 0 => report.merged.push((table, merged)),
-                Ok(_) => {}
-                Err(error) => self.failed(&format!("merge files of {table}"), &error, &mut report.failures),
+            if let Err(error) = self.compact(table, &mut merges, &spared, report).await {
+                self.failed(&format!("merge files of {table}"), &error, &mut report.failures);
             }
         }
     }

@@ -187,7 +187,7 @@ impl Upkeep {
     }
 
     /// Puts files back whose tenant is on hold now: their bytes are still there.
-    async fn give_back(&self, table: Table, removed: &[DataFile]) -> Result<(), IngestError> {
+    pub(super) async fn give_back(&self, table: Table, removed: &[DataFile]) -> Result<(), IngestError> {
         let (log, mut backoff) = (self.lake.table(table), Backoff::default());
         loop {
             let standings = self.standings().await?;

@@ -149,6 +149,24 @@ async fn rows_expire_by_table_and_tenant_unless_there_is_a_hold() {
     assert_eq!(found(store).await, Vec::<i64>::new());
 }
 
+/// A hold that came after the last look at orders and before the commit.
+#[tokio::test]
+async fn a_hold_that_comes_while_files_go_gets_them_back() {
+    let (store, lake) = lake().await;
+    let rows = fill(&lake, 2, 10).await;
+    let (log, gone) = (lake.table(TABLE), files(&lake).await);
+    let remove = gone.iter().map(|file| file.path.clone()).collect();
+    let change = Change { remove, ..Change::default() };
+    log.commit(&log.snapshot().await.unwrap(), change).await.unwrap();
+    let upkeep = upkeep(&lake, &config());
+    upkeep.give_back(TABLE, &gone).await.unwrap();
+    assert_eq!(found(store.clone()).await, Vec::<i64>::new(), "nobody holds them");
+    give(&lake, &gone[0].tenant, What::Hold).await.unwrap();
+    upkeep.give_back(TABLE, &gone).await.unwrap();
+    upkeep.give_back(TABLE, &gone).await.unwrap();
+    assert_eq!(found(store).await, rows);
+}
+
 #[tokio::test]
 async fn a_deletion_takes_what_had_arrived_and_nothing_later() {
     let (store, lake) = lake().await;
