@@ -40,7 +40,10 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_and_bytes_have_units() {
-        assert_eq!([count(0), count(999), count(1_000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [count(0), count(999), count(1_000), count(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
         assert_eq!([of(1, "file"), of(2, "file")], ["1 file", "2 files"]);
         assert_eq!([bytes(1023), bytes(1024), bytes(18_140_365)], ["1023 B", "1.0 KiB", "17.3 MiB"]);
         assert_eq!(bytes(u64::MAX), "16384.0 PiB");

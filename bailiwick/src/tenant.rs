@@ -71,16 +71,13 @@ async fn history(lake: &Lake, tenant: &str) -> Result<(), Failure> {
 
 async fn delete(config: &Config, lake: &Lake, args: &cli::TenantDelete) -> Result<(), Failure> {
     let tenant = parse(&args.order.tenant)?;
-    let Count { files, rows, bytes: size } =
-        holdings(lake).await?.remove(&tenant).unwrap_or_default().count;
+    let Count { files, rows, bytes: size } = holdings(lake).await?.remove(&tenant).unwrap_or_default().count;
     let goes = format!("{}, {}, {}", of(rows, "row"), of(files, "file"), bytes(size));
     if !args.yes {
         say!("would delete all of {tenant}: {goes}, and what of it is in the wal");
         return Err(Failure::failed("nothing was deleted: add --yes to do it, it cannot be undone"));
     }
-    let what = orders::deletion(lake).await;
-    let what = what.map_err(|error| Failure::room("bucket", error.action(), &error))?;
-    give(lake, &args.order, what).await?;
+    give(lake, &args.order, What::Delete).await?;
     let grace = config.ingest.upkeep.vacuum_grace_ms / 3_600_000;
     say!("the deletion of {tenant} is ordered: {goes}, and what of it is in the wal");
     say!(
@@ -169,7 +166,7 @@ fn told(order: &Order) -> Vec<String> {
     let what = match &order.what {
         What::Hold => "hold".to_owned(),
         What::Release => "release".to_owned(),
-        What::Delete { .. } => "delete".to_owned(),
+        What::Delete => "delete".to_owned(),
         What::Removed { table, count, .. } => {
             format!("removed {} of {table}, {}", of(count.files, "file"), of(count.rows, "row"))
         }
@@ -222,7 +219,7 @@ mod tests {
         let rows: Vec<Vec<String>> = [
             ("_host", None),
             ("acme", Some(what(What::Hold))),
-            ("globex", Some(what(What::Delete { wal: BTreeMap::new() }))),
+            ("globex", Some(what(What::Delete))),
             ("old", Some(deleted)),
         ]
         .into_iter()

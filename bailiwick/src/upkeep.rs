@@ -84,17 +84,25 @@ fn lines(report: &Report, scrubbed: bool) -> Vec<String> {
     let vacuum = report.vacuum;
     if vacuum.files + vacuum.waiting > 0 {
         let (freed, waiting) = (bytes(vacuum.bytes), count(vacuum.waiting));
-        lines.push(format!("vacuumed  {}, {freed} freed; {waiting} wait for their grace", of(vacuum.files, "file")));
+        lines.push(format!(
+            "vacuumed  {}, {freed} freed; {waiting} wait for their grace",
+            of(vacuum.files, "file")
+        ));
     }
     if report.log.commits + report.log.checkpoints > 0 {
-        let (commits, checkpoints) = (of(report.log.commits, "commit"), of(report.log.checkpoints, "checkpoint"));
+        let (commits, checkpoints) =
+            (of(report.log.commits, "commit"), of(report.log.checkpoints, "checkpoint"));
         lines.push(format!("log       {commits} and {checkpoints} no longer needed"));
     }
     if scrubbed {
         lines.push(format!("checked   {}, {}", of(report.scrub.files, "file"), bytes(report.scrub.bytes)));
     }
-    lines.extend(report.scrub.damaged.iter().map(|path| format!("DAMAGED   {path}: set aside, see the table losses")));
-    lines.extend(report.scrub.missing.iter().map(|path| format!("MISSING   {path}: the bucket does not have it")));
+    lines.extend(
+        report.scrub.damaged.iter().map(|path| format!("DAMAGED   {path}: set aside, see the table losses")),
+    );
+    lines.extend(
+        report.scrub.missing.iter().map(|path| format!("MISSING   {path}: the bucket does not have it")),
+    );
     if lines.is_empty() {
         lines.push("nothing to do".to_owned());
     }
@@ -117,14 +125,15 @@ mod tests {
 
     #[test]
     fn a_report_is_read_by_people() {
-        let merged = Merged { files_in: 48, files_out: 1, bytes_in: 9 << 20, bytes_out: 7 << 20, rows: 500_000 };
+        let merged =
+            Merged { files_in: 48, files_out: 1, bytes_in: 9 << 20, bytes_out: 7 << 20, rows: 500_000 };
         let size = Count { files: 3, rows: 1_204_000, bytes: 18 << 20 };
         let report = Report {
             merged: vec![(Table::Syscalls, merged)],
             expired: Count { files: 2, rows: 7_000, bytes: 90_000 },
             deleted: Count { files: 1, rows: 1, bytes: 4_000 },
             deletions_completed: vec!["acme".into()],
-            deletions_waiting: vec![("globex".into(), "wal/ingest-0/7.wal is not in usage yet".into())],
+            deletions_waiting: vec![("globex".into(), "12 rows of usage are still in the wal".into())],
             held_files: 4,
             vacuum: Vacuumed { files: 12, bytes: 5 << 20, waiting: 49 },
             log: Cleaned { commits: 100, checkpoints: 1 },

@@ -134,8 +134,7 @@ impl Upkeep {
     ) -> Result<Vec<DataFile>, IngestError> {
         let (upkeep, group) = (self.clone(), group.clone());
         let runtime = tokio::runtime::Handle::current();
-        let work =
-            move || runtime.block_on(upkeep.merge_into_outputs(table, &group, sources, policy));
+        let work = move || runtime.block_on(upkeep.merge_into_outputs(table, &group, sources, policy));
         tokio::task::spawn_blocking(work).await?
     }
 
@@ -150,8 +149,7 @@ impl Upkeep {
         let (tenant, date) = (&group.files[0].tenant, group.files[0].date);
         let opened: Result<Vec<_>, _> = sources.into_iter().map(|source| source.rows(BATCH_ROWS)).collect();
         let mut inputs = opened.map_err(|error| failed(table, error))?;
-        let mut merge =
-            Merge::new(table, inputs.len(), BATCH_ROWS).map_err(|error| failed(table, error))?;
+        let mut merge = Merge::new(table, inputs.len(), BATCH_ROWS).map_err(|error| failed(table, error))?;
         let (mut done, mut output) = (Vec::new(), None::<Output>);
         loop {
             if self.stop.is_cancelled() {

@@ -79,7 +79,7 @@ impl Source {
         let path = Path::from(file.path.as_str());
         let mut reader = Object { store: lake.store(), path, size_bytes: file.size_bytes };
         let footer = ArrowReaderMetadata::load_async(&mut reader, Default::default()).await;
-        let footer = footer.map_err(|error| unreadable(table, file, error))?;
+        let footer = footer.map_err(|error| unreadable(table, file, &error))?;
         Ok(Self { reader, footer })
     }
 
@@ -114,10 +114,7 @@ impl Source {
         lowest
     }
 
-    pub(super) fn rows(
-        self,
-        batch_rows: usize,
-    ) -> Result<ParquetRecordBatchStream<Object>, ParquetError> {
+    pub(super) fn rows(self, batch_rows: usize) -> Result<ParquetRecordBatchStream<Object>, ParquetError> {
         let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.reader, self.footer);
         builder.with_batch_size(batch_rows).build()
     }
@@ -282,10 +279,13 @@ fn external(error: object_store::Error) -> ParquetError {
     ParquetError::External(error.into())
 }
 
-pub(super) fn failed(table: Table, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> IngestError {
+pub(super) fn failed(
+    table: Table,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> IngestError {
     IngestError::Rows { table, source: error.into() }
 }
 
-fn unreadable(table: Table, file: &DataFile, error: ParquetError) -> IngestError {
+fn unreadable(table: Table, file: &DataFile, error: &ParquetError) -> IngestError {
     failed(table, format!("{}: {error}", file.path))
 }

@@ -83,7 +83,12 @@ impl Metrics {
         to.register_with_unit("vacuumed", "unnamed objects", Unit::Bytes, self.vacuumed_bytes.clone());
         to.register("waiting_files", "unnamed objects within their grace", self.waiting_files.clone());
         to.register("log_files", "files of delta logs deleted", self.log_files.clone());
-        to.register_with_unit("scrubbed", "compared with checksums", Unit::Bytes, self.scrubbed_bytes.clone());
+        to.register_with_unit(
+            "scrubbed",
+            "compared with checksums",
+            Unit::Bytes,
+            self.scrubbed_bytes.clone(),
+        );
         to.register("damaged_files", "data files set aside", self.damaged_files.clone());
         to.register("missing_files", "data files not found", self.missing_files.clone());
         to.register("retention_failures", "changed retentions not usable", self.retention_failures.clone());

@@ -44,10 +44,8 @@ impl Policy {
         for file in files.iter().filter(|file| !self.is_full(file)) {
             partitions.entry((&file.tenant, file.date)).or_default().push(file);
         }
-        let mut groups: Vec<Group> = partitions
-            .into_iter()
-            .filter_map(|((_, date), files)| self.group(files, date))
-            .collect();
+        let mut groups: Vec<Group> =
+            partitions.into_iter().filter_map(|((_, date), files)| self.group(files, date)).collect();
         groups.sort_by_key(|group| std::cmp::Reverse(group.files.len()));
         groups
     }

@@ -122,8 +122,11 @@ impl Retention {
         let mut tenants = HashMap::new();
         for entry in &raw.tenants {
             let wrong = |reason| reader.field("tenant", entry.tenant.referenced.line(), reason);
-            let tenant: TenantId =
-                entry.tenant.value.parse().map_err(|error: bailiwick_proto::InvalidId| wrong(error.to_string()))?;
+            let tenant: TenantId = entry
+                .tenant
+                .value
+                .parse()
+                .map_err(|error: bailiwick_proto::InvalidId| wrong(error.to_string()))?;
             let kept = reader.kept(entry.default_days.as_ref(), &entry.tables)?;
             if tenants.insert(tenant, kept).is_some() {
                 return Err(wrong("this tenant has an entry already, put both into one".into()));

@@ -108,12 +108,7 @@ impl Upkeep {
         Ok(true)
     }
 
-    async fn look_at(
-        &self,
-        table: Table,
-        file: &DataFile,
-        done: &mut Scrubbed,
-    ) -> Result<(), IngestError> {
+    async fn look_at(&self, table: Table, file: &DataFile, done: &mut Scrubbed) -> Result<(), IngestError> {
         let check = self.lake.check_file(file).await?;
         done.files += 1;
         done.bytes += file.size_bytes;

@@ -12,7 +12,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::rig::{TABLE, add, config, files, fill, found, pass, upkeep, upkeep_over};
 use crate::tests::rows::{numbers, stored};
 use crate::upkeep::ByHand;
-use crate::upkeep::orders::{OrderBook, OrderError, What, deletion, place};
+use crate::upkeep::orders::{OrderBook, OrderError, What, place};
 use crate::upkeep::report::Merged;
 
 async fn lake() -> (Arc<InMemory>, Arc<Lake>) {
@@ -27,7 +27,8 @@ async fn give(lake: &Lake, tenant: &TenantId, what: What) -> Result<(), OrderErr
 
 /// Names of what is in the bucket below a folder.
 async fn keys(store: &dyn ObjectStore, folder: &str) -> Vec<String> {
-    let listed: Vec<_> = futures::TryStreamExt::try_collect(store.list(Some(&Path::from(folder)))).await.unwrap();
+    let listed: Vec<_> =
+        futures::TryStreamExt::try_collect(store.list(Some(&Path::from(folder)))).await.unwrap();
     listed.into_iter().map(|meta: object_store::ObjectMeta| meta.location.to_string()).collect()
 }
 
@@ -55,8 +56,10 @@ async fn small_files_become_one_whose_rows_are_sorted() {
     // By time, which is the number below a thousand; then by run.
     let mut sorted = rows;
     sorted.sort_by_key(|number| number % 1_000);
-    assert_eq!(in_file.iter().map(|number| number % 1_000).collect::<Vec<_>>(),
-        sorted.iter().map(|number| number % 1_000).collect::<Vec<_>>());
+    assert_eq!(
+        in_file.iter().map(|number| number % 1_000).collect::<Vec<_>>(),
+        sorted.iter().map(|number| number % 1_000).collect::<Vec<_>>()
+    );
     // Other readers must not notice who wrote a file.
     let flushed = store.get(&Path::from(before[0].path.as_str())).await.unwrap().bytes().await.unwrap();
     let flushed = ParquetRecordBatchReaderBuilder::try_new(flushed).unwrap();
@@ -94,15 +97,16 @@ async fn merged_files_stay_for_the_grace_and_then_go() {
     store.put(&Path::from("staging/losses/ingest-9-left.parquet"), "x".into()).await.unwrap();
     let report = pass(&upkeep(&lake, &config())).await;
     assert_eq!((report.vacuum.waiting, report.vacuum.files), (6, 0));
-    let impatient = crate::Config {
-        upkeep: crate::upkeep::Config { vacuum_grace_ms: 0, ..config().upkeep },
-        ..config()
-    };
+    let impatient =
+        crate::Config { upkeep: crate::upkeep::Config { vacuum_grace_ms: 0, ..config().upkeep }, ..config() };
     let report = pass(&upkeep(&lake, &impatient)).await;
     assert_eq!((report.vacuum.waiting, report.vacuum.files), (0, 6));
     assert_eq!(keys(&*store, "staging").await, Vec::<String>::new());
     let left = keys(&*store, "tables/losses").await.into_iter().filter(|key| key.ends_with(".parquet"));
-    assert_eq!(left.collect::<Vec<_>>(), files(&lake).await.iter().map(|file| file.path.clone()).collect::<Vec<_>>());
+    assert_eq!(
+        left.collect::<Vec<_>>(),
+        files(&lake).await.iter().map(|file| file.path.clone()).collect::<Vec<_>>()
+    );
     assert_eq!(found(store).await, rows);
 }
 
@@ -116,10 +120,8 @@ async fn a_commit_of_files_that_vacuum_deleted_conflicts() {
     let mut slept = base.files()[0].clone();
     slept.path = slept.path.replace("ingest-0-", "ingest-0-slept-");
     lake.store().put(&Path::from(slept.path.as_str()), "x".into()).await.unwrap();
-    let impatient = crate::Config {
-        upkeep: crate::upkeep::Config { vacuum_grace_ms: 0, ..config().upkeep },
-        ..config()
-    };
+    let impatient =
+        crate::Config { upkeep: crate::upkeep::Config { vacuum_grace_ms: 0, ..config().upkeep }, ..config() };
     assert_eq!(pass(&upkeep(&lake, &impatient)).await.vacuum.files, 1);
     let change = Change { add: vec![slept], ..Change::default() };
     assert_eq!(log.commit(&base, change).await.unwrap(), Committed::Conflict);
@@ -173,8 +175,8 @@ async fn a_deletion_takes_what_had_arrived_and_nothing_later() {
     let rows = fill(&lake, 3, 10).await;
     let tenant = files(&lake).await[0].tenant.clone();
     let other: TenantId = "other".parse().unwrap();
-    give(&lake, &tenant, deletion(&lake).await.unwrap()).await.unwrap();
-    give(&lake, &other, deletion(&lake).await.unwrap()).await.unwrap();
+    give(&lake, &tenant, What::Delete).await.unwrap();
+    give(&lake, &other, What::Delete).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     add(&lake, "ingest-1", 1, &[1_000]).await;
     let report = pass(&upkeep(&lake, &config())).await;
@@ -197,7 +199,7 @@ async fn a_deletion_waits_for_rows_that_are_in_the_wal() {
     // The tenant that rows without an owner get in this table.
     let tenant = TenantId::cluster();
     for tenant in [TenantId::cluster(), TenantId::host(), TenantId::unassigned()] {
-        give(&lake, &tenant, deletion(&lake).await.unwrap()).await.unwrap();
+        give(&lake, &tenant, What::Delete).await.unwrap();
     }
     let report = pass(&upkeep(&lake, &config())).await;
     assert_eq!((report.deletions_waiting.len(), report.deletions_completed.len()), (3, 0));
