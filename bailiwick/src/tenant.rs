@@ -214,8 +214,8 @@ mod tests {
         let day = |day| NaiveDate::from_ymd_opt(2026, 11, day).unwrap();
         let (count, days) = (Count { files: 2, rows: 1_200, bytes: 40_000 }, Some((day(1), day(24))));
         let what = |what| Standing::of([&order(what)]);
-        let mut deleted = Standing::default();
-        deleted.deleted = Some(order(What::Deleted { of: "i".into(), count }));
+        let gone = order(What::Deleted { of: "i".into(), count });
+        let deleted = Standing { deleted: Some(gone), ..Standing::default() };
         let rows: Vec<Vec<String>> = [
             ("_host", None),
             ("acme", Some(what(What::Hold))),

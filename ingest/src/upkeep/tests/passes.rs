@@ -227,7 +227,7 @@ async fn a_file_whose_bytes_changed_is_set_aside_and_the_rest_is_served() {
     patient.upkeep.merges_per_pass = 0;
     let upkeep = upkeep(&lake, &patient);
     let report = upkeep.pass(by_hand).await;
-    assert_eq!(report.scrub.damaged, [damaged.path.clone()]);
+    assert_eq!(report.scrub.damaged, std::slice::from_ref(&damaged.path));
     assert_eq!(upkeep.metrics.damaged_files.get(), 1);
     // The two whole files, and the row that tells of the third.
     let found = found(store.clone()).await;
