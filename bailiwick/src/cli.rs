@@ -66,6 +66,15 @@ pub(crate) enum Command {
         #[command(subcommand)]
         token: Token,
     },
+    /// Hold, delete and list what the bucket has of each tenant
+    #[command(after_help = TENANT_EXAMPLES)]
+    Tenant {
+        #[command(subcommand)]
+        tenant: Tenant,
+    },
+    /// Look after the tables once, now, and say what was done
+    #[command(after_help = UPKEEP_EXAMPLES)]
+    Upkeep(Upkeep),
     /// Check rule files before they go live
     Rules {
         #[command(subcommand)]
@@ -215,6 +224,66 @@ pub(crate) enum Role {
     Auditor,
     /// Sees every tenant and operates the server
     Admin,
+}
+
+const TENANT_EXAMPLES: &str = "\
+Examples:
+  bailiwick tenant list
+  bailiwick tenant hold acme --reason 'case 17, asked for by legal'
+  bailiwick tenant release acme --reason 'case 17 is closed'
+  bailiwick tenant delete acme --reason 'contract ended 2026-10-31' --yes
+  bailiwick tenant history acme
+
+Works on the bucket of the configuration; a running server honours it with its next
+pass. A hold wins over everything, a deletion over retention; see docs/retention.md.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tenant {
+    /// What there is of each tenant, for how long it is kept, and what is ordered about it
+    List,
+    /// Nothing of this tenant may go until the hold is released; ends a deletion that is under way
+    Hold(TenantOrder),
+    /// The hold is over: retention counts again
+    Release(TenantOrder),
+    /// Delete every row that has arrived for this tenant, in all tables
+    Delete(TenantDelete),
+    /// What was ordered about this tenant, by whom and why
+    History {
+        /// Whose history
+        tenant: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TenantOrder {
+    /// About whom; also _host, _cluster, _unassigned
+    pub(crate) tenant: String,
+    /// Why; kept for those who ask later
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TenantDelete {
+    #[command(flatten)]
+    pub(crate) order: TenantOrder,
+    /// Do it; without it only what would go is printed
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+const UPKEEP_EXAMPLES: &str = "\
+Examples:
+  bailiwick upkeep                 one pass, as a running server makes every minute
+  bailiwick upkeep --scrub         also compare every file with its checksum
+
+Safe beside running servers. Exit code 1: something failed, or a file is damaged.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Upkeep {
+    /// Read every data file and compare it with its checksum
+    #[arg(long)]
+    pub(crate) scrub: bool,
 }
 
 #[derive(Debug, Subcommand)]

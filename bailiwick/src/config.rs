@@ -108,7 +108,7 @@ impl Config {
         if self.node.is_empty() {
             self.node = hostname();
         }
-        Ok(())
+        self.ingest.upkeep.check(self.query.query_timeout_ms).map_err(Failure::config)
     }
 
     /// The bucket as the lake opens it.

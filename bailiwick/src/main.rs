@@ -4,7 +4,7 @@
 //!   up      = collector ══▶ serve, in one process over a directory
 //!   collect = collector ══▶ an ingester elsewhere
 //!   serve   = ingest + query + detect over one bucket
-//!   sql, report, token, rules, doctor, demo, record: for people
+//!   sql, report, token, tenant, upkeep, rules, doctor, demo, record: for people
 //! ```
 //!
 //! A run is a story: read the command line and the configuration, build, say
@@ -12,6 +12,7 @@
 //! script can trust.
 
 mod alert_line;
+mod amount;
 mod backend;
 mod cli;
 mod client;
@@ -28,8 +29,10 @@ mod signals;
 mod span;
 mod sql;
 mod table;
+mod tenant;
 mod token;
 mod up;
+mod upkeep;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -76,6 +79,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
             report::chargeback(&Config::load(&global)?, args).await
         }
         Command::Token { token } => token::run(&Config::load(&global)?, token),
+        Command::Tenant { tenant } => tenant::run(&Config::load(&global)?, tenant).await,
+        Command::Upkeep(args) => upkeep::run(&Config::load(&global)?, args).await,
         Command::Rules { rules: cli::Rules::Check { files, json } } => rules::check(&files, json),
         Command::Demo(args) => demo::run(&args).await,
         Command::Record(args) => record::run(Config::load(&global)?, args).await,

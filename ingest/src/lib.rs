@@ -73,7 +73,7 @@ pub struct Ingest {
     writer: JoinHandle<Result<(), IngestError>>,
     flusher: JoinHandle<()>,
     adopter: JoinHandle<()>,
-    upkeep: Option<JoinHandle<()>>,
+    upkeep: JoinHandle<()>,
 }
 
 // === impl Ingest ===
@@ -105,10 +105,8 @@ impl Ingest {
         if let Some(file) = config.tenants_file.clone() {
             tokio::spawn(mapping.clone().follow(file, metrics.clone(), stop.clone()));
         }
-        let upkeep = config.upkeep.enabled.then(|| {
-            let (lake, counts) = (Arc::clone(&lake), metrics.upkeep.clone());
-            Upkeep::new(lake, ingester.clone(), &config, retention, counts, stop.clone())
-        });
+        let (own, counts) = (Arc::clone(&lake), metrics.upkeep.clone());
+        let upkeep = Upkeep::new(own, ingester.clone(), &config, retention, counts, stop.clone());
         let announcer = Arc::new(Announcer::new(wal.last_number()));
         let pending = Arc::new(Pending::default());
         let (requests, received) = mpsc::channel(256);
@@ -161,7 +159,7 @@ impl Ingest {
             writer: tokio::spawn(stop_when_done(writer, stop.clone())),
             flusher: tokio::spawn(flush_loop.run()),
             adopter: tokio::spawn(adopter.run(stop.clone())),
-            upkeep: upkeep.map(|upkeep| tokio::spawn(upkeep.run())),
+            upkeep: tokio::spawn(upkeep.run()),
             stop,
         })
     }
@@ -191,21 +189,19 @@ impl Ingest {
     /// the configuration allows.
     pub async fn join(self) -> Result<(), IngestError> {
         self.stop.cancelled().await;
-        // Whatever it is at, nothing is lost where it is cut off.
-        if let Some(upkeep) = &self.upkeep {
-            upkeep.abort();
-        }
         let tasks = [
             self.server.abort_handle(),
             self.writer.abort_handle(),
             self.flusher.abort_handle(),
             self.adopter.abort_handle(),
+            self.upkeep.abort_handle(),
         ];
         let ending = async {
             self.server.await??;
             self.writer.await??;
             self.flusher.await?;
             self.adopter.await?;
+            self.upkeep.await?;
             Ok(())
         };
         match tokio::time::timeout(self.drain_timeout, ending).await {

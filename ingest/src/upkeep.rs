@@ -57,6 +57,8 @@ pub struct Upkeep {
     metrics: Metrics,
     checkpoints: Arc<Mutex<HashMap<Table, i64>>>,
     stop: CancellationToken,
+    #[cfg(test)]
+    pretended_today: Option<NaiveDate>,
 }
 
 /// What a pass that a person asks for does beyond an ordinary one.
@@ -96,11 +98,16 @@ impl Upkeep {
             metrics,
             checkpoints: Arc::default(),
             stop,
+            #[cfg(test)]
+            pretended_today: None,
         }
     }
 
-    /// Makes passes until `stop`.
+    /// Makes passes until `stop`; none where it is not enabled.
     pub async fn run(self) {
+        if !self.config.enabled {
+            return;
+        }
         let every_ms = self.config.every_ms;
         loop {
             // Ingesters that started together should not go on together.
@@ -123,6 +130,9 @@ impl Upkeep {
         }
         self.compact_all(&mut report).await;
         for table in Table::ALL {
+            if self.stop.is_cancelled() {
+                return report;
+            }
             if let Err(error) = self.tidy_log(table, &mut report).await {
                 self.failed(&format!("clean up the log of {table}"), &error, &mut report.failures);
             }
@@ -132,9 +142,8 @@ impl Upkeep {
             }
         }
         self.metrics.waiting_files.set(report.vacuum.waiting as i64);
-        match self.scrub(by_hand.scrub_all).await {
-            Ok(done) => report.scrub = done,
-            Err(error) => self.failed("compare files with checksums", &error, &mut report.failures),
+        if let Err(error) = self.scrub(by_hand.scrub_all, &mut report.scrub).await {
+            self.failed("compare files with checksums", &error, &mut report.failures);
         }
         if let Err(error) = self.measure(&mut report).await {
             self.failed("measure the tables", &error, &mut report.failures);
@@ -151,10 +160,8 @@ impl Upkeep {
         };
         let mut merges = self.config.merges_per_pass;
         for table in Table::ALL {
-            match self.compact(table, &mut merges, &spared, &mut report.failures).await {
-                Ok(merged) if merged.files_in > 0 => report.merged.push((table, merged)),
-                Ok(_) => {}
-                Err(error) => self.failed(&format!("merge files of {table}"), &error, &mut report.failures),
+            if let Err(error) = self.compact(table, &mut merges, &spared, report).await {
+                self.failed(&format!("merge files of {table}"), &error, &mut report.failures);
             }
         }
     }
@@ -202,6 +209,10 @@ impl Upkeep {
     }
 
     fn today(&self) -> NaiveDate {
+        #[cfg(test)]
+        if let Some(today) = self.pretended_today {
+            return today;
+        }
         chrono::DateTime::from_timestamp_micros(now_us()).unwrap_or_default().date_naive()
     }
 }

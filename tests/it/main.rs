@@ -15,4 +15,5 @@ mod flow;
 mod generated;
 mod harness;
 mod tidy;
+mod upkeep;
 mod walls;

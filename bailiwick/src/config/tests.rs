@@ -75,3 +75,12 @@ fn the_manifests_configurations_can_be_read() {
     assert_eq!(collector.collector.kube.enabled, bailiwick_collector::Enabled::On);
     assert!(collector.collector.endpoint.starts_with("https://"));
 }
+
+/// Goal: no configuration deletes files under a query that may still run.
+#[test]
+fn a_query_may_not_outlive_what_it_reads() {
+    let config =
+        read("[ingest.upkeep]\nvacuum_grace_ms = 3600000\n[query]\nquery_timeout_ms = 1800000\n").unwrap();
+    let refused = config.clone().complete().unwrap_err().to_string();
+    assert!(refused.contains("ingest.upkeep.vacuum_grace_ms") && refused.contains("7200000"), "{refused}");
+}

@@ -90,6 +90,7 @@ impl Run {
             self.ingest.writer.abort_handle(),
             self.ingest.flusher.abort_handle(),
             self.ingest.adopter.abort_handle(),
+            self.ingest.upkeep.abort_handle(),
         ] {
             task.abort();
         }

@@ -20,7 +20,7 @@ use object_store::path::Path;
 use super::files::{Output, Source, failed};
 use super::merge::{Merge, Step};
 use super::policy::{Group, Policy};
-use super::report::Merged;
+use super::report::{Merged, Report};
 use super::{Backoff, Upkeep};
 use crate::{IngestError, now_us};
 
@@ -32,8 +32,8 @@ enum Outcome {
     Merged(Merged),
     /// Somebody else replaced an input meanwhile.
     Superseded,
-    /// An input is not what was written, and was set aside.
-    Damaged,
+    /// This input is not what was written, and was set aside.
+    Damaged(String),
     /// Not even two of the files can be read at once in the memory allowed.
     TooLarge,
 }
@@ -42,14 +42,14 @@ enum Outcome {
 
 impl Upkeep {
     /// Merges what the policy says, at most `merges` times over all tables. A
-    /// merge that fails is noted in `failures` and keeps no other from its turn.
+    /// merge that fails is noted in the report and keeps no other from its turn.
     pub(super) async fn compact(
         &self,
         table: Table,
         merges: &mut usize,
         spared: &HashSet<TenantId>,
-        failures: &mut Vec<String>,
-    ) -> Result<Merged, IngestError> {
+        report: &mut Report,
+    ) -> Result<(), IngestError> {
         let mut done = Merged::default();
         let policy = Policy {
             target_bytes: self.config.target_file_bytes,
@@ -70,16 +70,19 @@ impl Upkeep {
                 Ok(Outcome::Superseded) => {
                     self.metrics.superseded.inc();
                 }
-                Ok(Outcome::Damaged) => {}
+                Ok(Outcome::Damaged(path)) => report.scrub.damaged.push(path),
                 Ok(Outcome::TooLarge) => {
                     let (path, memory_bytes) = (&group.files[0].path, self.config.memory_bytes);
                     tracing::warn!(%table, path, memory_bytes, "files too large to be merged in memory_bytes");
                 }
                 Err(IngestError::Stopped) => break,
-                Err(error) => self.failed(&format!("merge files of {table}"), &error, failures),
+                Err(error) => self.failed(&format!("merge files of {table}"), &error, &mut report.failures),
             }
         }
-        Ok(done)
+        if done.files_in > 0 {
+            report.merged.push((table, done));
+        }
+        Ok(())
     }
 
     async fn merge(&self, table: Table, group: &Group, policy: Policy) -> Result<Outcome, IngestError> {
@@ -88,8 +91,8 @@ impl Upkeep {
                 FileCheck::Sound => {}
                 FileCheck::Missing => return Ok(Outcome::Superseded),
                 FileCheck::Damaged(reason) => {
-                    self.set_aside(table, file, &reason).await?;
-                    return Ok(Outcome::Damaged);
+                    let aside = self.set_aside(table, file, &reason).await?;
+                    return Ok(if aside { Outcome::Damaged(file.path.clone()) } else { Outcome::Superseded });
                 }
             }
         }

@@ -79,7 +79,7 @@ impl Source {
         let path = Path::from(file.path.as_str());
         let mut reader = Object { store: lake.store(), path, size_bytes: file.size_bytes };
         let footer = ArrowReaderMetadata::load_async(&mut reader, Default::default()).await;
-        let footer = footer.map_err(|error| unreadable(table, file, error))?;
+        let footer = footer.map_err(|error| unreadable(table, file, &error))?;
         Ok(Self { reader, footer })
     }
 
@@ -287,6 +287,6 @@ pub(super) fn failed(
     IngestError::Rows { table, source: error.into() }
 }
 
-fn unreadable(table: Table, file: &DataFile, error: ParquetError) -> IngestError {
+fn unreadable(table: Table, file: &DataFile, error: &ParquetError) -> IngestError {
     failed(table, format!("{}: {error}", file.path))
 }

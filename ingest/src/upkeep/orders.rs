@@ -14,11 +14,9 @@
 
 mod book;
 
-use std::collections::BTreeMap;
-
 use bailiwick_lake::keys::OrderKey;
 use bailiwick_lake::{Lake, LakeError, fresh_name};
-use bailiwick_proto::{Action, IngesterId, TenantId};
+use bailiwick_proto::{Action, TenantId};
 use serde::{Deserialize, Serialize};
 
 pub use book::{History, OrderBook};
@@ -50,10 +48,7 @@ pub enum What {
     /// The hold is over.
     Release,
     /// All rows that have arrived go.
-    Delete {
-        /// The last WAL object of every ingester at that moment.
-        wal: BTreeMap<String, u64>,
-    },
+    Delete,
     /// Some of them went.
     Removed {
         /// The id of the deletion.
@@ -181,16 +176,6 @@ pub async fn place(
     }
 }
 
-/// The deletion of what has arrived by now: names every ingester's last WAL
-/// object, whose rows must be in the tables before it is complete.
-pub async fn deletion(lake: &Lake) -> Result<What, LakeError> {
-    let mut wal = BTreeMap::new();
-    for key in lake.wal_keys().await? {
-        wal.insert(key.ingester.to_string(), key.number);
-    }
-    Ok(What::Delete { wal })
-}
-
 // === impl OrderError ===
 
 impl OrderError {
@@ -210,13 +195,6 @@ impl Order {
     pub fn day(&self) -> String {
         let at = chrono::DateTime::from_timestamp_micros(self.at_us).unwrap_or_default();
         at.date_naive().to_string()
-    }
-
-    /// For a deletion, whether it is one of the objects whose rows must be in
-    /// the tables first.
-    pub fn waits_for(&self, ingester: &IngesterId, number: u64) -> bool {
-        let What::Delete { wal } = &self.what else { return false };
-        wal.get(ingester.as_str()).is_some_and(|last| number <= *last)
     }
 }
 
@@ -258,7 +236,7 @@ impl Standing {
                 self.deletion = None;
             }
             What::Release => self.hold = None,
-            What::Delete { .. } if self.hold.is_none() && self.deletion.is_none() => {
+            What::Delete if self.hold.is_none() && self.deletion.is_none() => {
                 self.deletion = Some(order.clone());
                 self.removed = Count::default();
             }
@@ -267,7 +245,7 @@ impl Standing {
                 self.deletion = None;
                 self.deleted = Some(order.clone());
             }
-            What::Delete { .. } | What::Removed { .. } | What::Deleted { .. } => {}
+            What::Delete | What::Removed { .. } | What::Deleted { .. } => {}
         }
     }
 
@@ -277,14 +255,14 @@ impl Standing {
             return Err(OrderError::NoReason { tenant });
         }
         match (&order.what, &self.hold, &self.deletion) {
-            (What::Hold | What::Delete { .. }, Some(hold), _) => Err(OrderError::Held {
+            (What::Hold | What::Delete, Some(hold), _) => Err(OrderError::Held {
                 tenant,
                 since: hold.day(),
                 by: hold.by.clone(),
                 reason: hold.reason.clone(),
             }),
             (What::Release, None, _) => Err(OrderError::NotHeld { tenant }),
-            (What::Delete { .. }, None, Some(deletion)) => {
+            (What::Delete, None, Some(deletion)) => {
                 Err(OrderError::Deleting { tenant, since: deletion.day(), by: deletion.by.clone() })
             }
             _ => Ok(()),

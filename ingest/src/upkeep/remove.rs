@@ -6,14 +6,16 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
 use bailiwick_lake::keys::aside_folder;
-use bailiwick_lake::{Boundary, Change, Committed, DataFile, LakeError, TableSnapshot};
+use bailiwick_lake::{Change, Committed, DataFile, LakeError, TableSnapshot};
 use bailiwick_proto::{Table, TenantId};
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 
 use super::files::Source;
-use super::orders::{self, Count, Order, OrderError, Standing, What};
+use super::orders::{self, Count, Order, Standing, What};
 use super::precedence::{Age, Fate, fate};
 use super::report::Report;
 use super::{Backoff, Upkeep};
@@ -40,10 +42,7 @@ impl Upkeep {
             .filter_map(|(tenant, standing)| Some((tenant.clone(), standing.deletion.clone()?)))
             .collect();
         // Asked before the tables are looked at: what is committed by now is in them.
-        let mut waits = BTreeMap::new();
-        for (tenant, deletion) in &deletions {
-            waits.insert(tenant.clone(), self.uncommitted(deletion).await?);
-        }
+        let mut waits = self.in_wal(&deletions).await?;
         let mut held_files = 0;
         for table in Table::ALL {
             held_files += self.remove_from(table, report).await?;
@@ -52,7 +51,7 @@ impl Upkeep {
         self.metrics.held_files.set(held_files as i64);
         let mut open = 0;
         for (tenant, deletion) in deletions {
-            match waits.remove(&tenant).flatten() {
+            match waits.remove(&tenant) {
                 Some(reason) => {
                     report.deletions_waiting.push((tenant.to_string(), reason));
                     open += 1;
@@ -187,7 +186,7 @@ impl Upkeep {
     }
 
     /// Puts files back whose tenant is on hold now: their bytes are still there.
-    async fn give_back(&self, table: Table, removed: &[DataFile]) -> Result<(), IngestError> {
+    pub(super) async fn give_back(&self, table: Table, removed: &[DataFile]) -> Result<(), IngestError> {
         let (log, mut backoff) = (self.lake.table(table), Backoff::default());
         loop {
             let standings = self.standings().await?;
@@ -209,31 +208,28 @@ impl Upkeep {
         }
     }
 
-    /// Which WAL object that was there at the order is not in the tables yet.
-    async fn uncommitted(&self, deletion: &Order) -> Result<Option<String>, IngestError> {
-        for key in self.lake.wal_keys().await? {
-            let object = match self.lake.read_wal(&key).await {
-                Ok(object) => object,
-                Err(error) if error.is_not_found() => continue,
-                Err(error) if error.is_damage() => return Ok(Some(error.to_string())),
-                Err(error) => return Err(error.into()),
-            };
-            let header = object.header();
-            // Rows that wait in a carried object may have come before the order.
-            let before_the_order = header.is_carried() && header.since_us() <= deletion.at_us;
-            if !before_the_order && !deletion.waits_for(&key.ingester, key.number) {
-                continue;
+    /// What of the deletions' rows is durable and in no table yet, by tenant.
+    async fn in_wal(
+        &self,
+        deletions: &[(TenantId, Order)],
+    ) -> Result<BTreeMap<TenantId, String>, IngestError> {
+        let mut waits = BTreeMap::new();
+        for table in Table::ALL.into_iter().filter(|_| !deletions.is_empty()) {
+            let view = self.lake.view(table).await?;
+            if let Some(key) = view.damaged.first() {
+                // Whose rows are in it nobody knows before it is set aside.
+                let damaged =
+                    |(tenant, _): &(TenantId, Order)| (tenant.clone(), format!("{} is damaged", key.path()));
+                return Ok(deletions.iter().map(damaged).collect());
             }
-            for segment in header.segments.iter().filter(|segment| segment.rows > 0) {
-                let Ok(table) = segment.table.parse::<Table>() else { continue };
-                let log = self.lake.table(table);
-                let boundary = Boundary::of(log, &log.snapshot().await?, &key.ingester).await?;
-                if boundary.counts(key.number, header.is_carried()) {
-                    return Ok(Some(format!("{} is not in {table} yet", key.path())));
+            for (tenant, deletion) in deletions {
+                let rows: usize = view.wal.iter().map(|batch| arrived(batch, tenant, deletion.at_us)).sum();
+                if rows > 0 {
+                    waits.insert(tenant.clone(), format!("{rows} rows of {table} are still in the wal"));
                 }
             }
         }
-        Ok(None)
+        Ok(waits)
     }
 
     async fn complete(
@@ -276,12 +272,22 @@ impl Upkeep {
 
     async fn record(&self, tenant: &TenantId, what: What, deletion: &Order) -> Result<(), IngestError> {
         let (by, reason) = (self.ingester.as_str(), &deletion.reason);
-        match orders::place(&self.lake, tenant, what, by, reason, now_us()).await {
-            Ok(_) => Ok(()),
-            Err(OrderError::Lake(error)) => Err(error.into()),
-            Err(error) => Err(error.into()),
-        }
+        orders::place(&self.lake, tenant, what, by, reason, now_us()).await?;
+        Ok(())
     }
+}
+
+/// How many rows of a tenant arrived before a moment.
+fn arrived(batch: &RecordBatch, tenant: &TenantId, before_us: i64) -> usize {
+    let column = |name: &str| batch.column_by_name(name);
+    let tenants = column("tenant").and_then(|column| column.as_string_opt::<i32>());
+    let times =
+        column("ingest_time").and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    let (Some(tenants), Some(times)) = (tenants, times) else { return batch.num_rows() };
+    let before = |(of, time): &(Option<&str>, Option<i64>)| {
+        *of == Some(tenant.as_str()) && time.is_none_or(|time_us| time_us < before_us)
+    };
+    tenants.iter().zip(times).filter(before).count()
 }
 
 fn count(files: &[DataFile]) -> Count {

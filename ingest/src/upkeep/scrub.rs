@@ -39,16 +39,15 @@ impl Upkeep {
     /// Compares files with their checksums, going on where the last pass
     /// ended, for half of the time between two passes; all of them, as fast as
     /// it can, where that is asked for.
-    pub(super) async fn scrub(&self, all: bool) -> Result<Scrubbed, IngestError> {
-        let mut done = Scrubbed::default();
+    pub(super) async fn scrub(&self, all: bool, done: &mut Scrubbed) -> Result<(), IngestError> {
         if self.config.scrub_every_ms == 0 && !all {
-            return Ok(done);
+            return Ok(());
         }
         let now_ms = now_us() / 1000;
         let mut place = if all { Place::default() } else { self.place().await? };
         let round_ms = i64::try_from(self.config.scrub_every_ms).unwrap_or(i64::MAX);
         if place.done && !all && (0..round_ms).contains(&(now_ms - place.began_ms)) {
-            return Ok(done);
+            return Ok(());
         }
         if place.done || place.after.is_none() {
             place = Place { began_ms: now_ms, ..Place::default() };
@@ -56,10 +55,10 @@ impl Upkeep {
         let budget = self.config.scrub_bytes_per_s.saturating_mul(self.config.every_ms) / 2_000;
         for (table, file) in self.files_after(place.after.as_deref()).await? {
             if self.stop.is_cancelled() || (!all && done.bytes >= budget.max(1)) {
-                return self.keep(&place).await.map(|()| done);
+                return self.keep(&place).await;
             }
             let began = tokio::time::Instant::now();
-            self.look_at(table, &file, &mut done).await?;
+            self.look_at(table, &file, done).await?;
             place.after = Some(file.path.clone());
             if !all {
                 let seconds = file.size_bytes as f64 / self.config.scrub_bytes_per_s as f64;
@@ -68,8 +67,7 @@ impl Upkeep {
             }
         }
         place.done = true;
-        self.keep(&place).await?;
-        Ok(done)
+        self.keep(&place).await
     }
 
     /// Sets a file aside whose bytes were found to be others than were

@@ -158,7 +158,7 @@ impl TableLog for DeltaTable {
     async fn commit(&self, base: &TableSnapshot, change: Change) -> Result<Committed, LakeError> {
         base.pinned.allows(self.shared.table, &change)?;
         let pinned = Arc::clone(&base.pinned);
-        self.blocking("commit", move |shared| shared.commit(&pinned, change)).await
+        self.blocking("commit", move |shared| shared.commit(&pinned, &change)).await
     }
 
     async fn checkpoint(&self, snapshot: &TableSnapshot) -> Result<(), LakeError> {
@@ -259,7 +259,7 @@ impl Shared {
         creating.commit(&*self.kernel).map(drop)
     }
 
-    fn commit(&self, base: &Pinned, change: Change) -> Result<Committed, KernelError> {
+    fn commit(&self, base: &Pinned, change: &Change) -> Result<Committed, KernelError> {
         let (operation, changes_data) = match change.kind() {
             ChangeKind::Append => (UpdateTableOperation::StreamingUpdate, true),
             ChangeKind::Rewrite => (UpdateTableOperation::Optimize, false),

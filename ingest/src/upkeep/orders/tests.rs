@@ -14,23 +14,17 @@ async fn standing(lake: &Lake) -> Standing {
     OrderBook::default().standings(lake).await.unwrap().remove(&tenant()).unwrap_or_default()
 }
 
-fn delete() -> What {
-    What::Delete { wal: BTreeMap::from([("ingest-0".to_owned(), 7)]) }
-}
-
 #[tokio::test]
 async fn orders_are_given_one_after_the_other_and_kept() {
     let lake = Lake::open("memory://", "c").await.unwrap();
     assert!(matches!(give(&lake, What::Release).await, Err(OrderError::NotHeld { .. })));
     give(&lake, What::Hold).await.unwrap();
     assert!(matches!(give(&lake, What::Hold).await, Err(OrderError::Held { .. })));
-    let refused = give(&lake, delete()).await.unwrap_err().to_string();
+    let refused = give(&lake, What::Delete).await.unwrap_err().to_string();
     assert!(refused.contains("acme is on hold") && refused.contains("ann@desk"), "{refused}");
     give(&lake, What::Release).await.unwrap();
-    let deletion = give(&lake, delete()).await.unwrap();
-    assert!(matches!(give(&lake, delete()).await, Err(OrderError::Deleting { .. })));
-    assert!(deletion.waits_for(&"ingest-0".parse().unwrap(), 7));
-    assert!(!deletion.waits_for(&"ingest-0".parse().unwrap(), 8));
+    let deletion = give(&lake, What::Delete).await.unwrap();
+    assert!(matches!(give(&lake, What::Delete).await, Err(OrderError::Deleting { .. })));
     assert_eq!(standing(&lake).await.deletion, Some(deletion.clone()));
 
     let count = Count { files: 1, rows: 2, bytes: 3 };
@@ -46,7 +40,7 @@ async fn orders_are_given_one_after_the_other_and_kept() {
 #[tokio::test]
 async fn a_hold_ends_a_deletion_that_is_under_way() {
     let lake = Lake::open("memory://", "c").await.unwrap();
-    let deletion = give(&lake, delete()).await.unwrap();
+    let deletion = give(&lake, What::Delete).await.unwrap();
     give(&lake, What::Hold).await.unwrap();
     // Somebody who did not see the hold says that he is done.
     give(&lake, What::Deleted { of: deletion.id, count: Count::default() }).await.unwrap();
@@ -82,12 +76,12 @@ proptest! {
         let mut orders: Vec<Order> = Vec::new();
         let mut last_hold = 0;
         for (number, step) in (1i64..).zip(steps) {
-            let of = orders.iter().rev().find(|order| matches!(order.what, What::Delete { .. }));
+            let of = orders.iter().rev().find(|order| matches!(order.what, What::Delete));
             let of = of.map(|order| order.id.clone()).unwrap_or_default();
             let what = match step {
                 0 => { last_hold = number; What::Hold }
                 1 => What::Release,
-                2 => delete(),
+                2 => What::Delete,
                 3 => What::Removed { of, table: "losses".into(), count: Count::default() },
                 _ => What::Deleted { of, count: Count::default() },
             };

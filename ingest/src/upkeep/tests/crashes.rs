@@ -11,7 +11,7 @@ use object_store::memory::InMemory;
 
 use super::rig::{TABLE, add, config, fill, found, pass, upkeep, upkeep_over};
 use crate::tests::store::{Fate, Faulty, Operation};
-use crate::upkeep::orders::{OrderBook, deletion, place};
+use crate::upkeep::orders::{OrderBook, What, place};
 use crate::upkeep::{ByHand, Report};
 
 /// A bucket with some small files and what an earlier merge left for vacuum.
@@ -110,8 +110,7 @@ async fn a_deletion_that_dies_anywhere_is_completed_by_the_next() {
     let lake = Lake::over(made.clone(), "c").await.unwrap();
     fill(&lake, 2, 10).await;
     let tenant = lake.table(TABLE).snapshot().await.unwrap().files()[0].tenant.clone();
-    let what = deletion(&lake).await.unwrap();
-    place(&lake, &tenant, what, "ann", "contract ended", crate::now_us()).await.unwrap();
+    place(&lake, &tenant, What::Delete, "ann", "contract ended", crate::now_us()).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     add(&lake, "ingest-1", 1, &[100]).await;
     for fate in [Fate::DiesBefore, Fate::DiesAfter, Fate::ReplyLost] {

@@ -12,7 +12,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::rig::{TABLE, add, config, files, fill, found, pass, upkeep, upkeep_over};
 use crate::tests::rows::{numbers, stored};
 use crate::upkeep::ByHand;
-use crate::upkeep::orders::{OrderBook, OrderError, What, deletion, place};
+use crate::upkeep::orders::{OrderBook, OrderError, What, place};
 use crate::upkeep::report::Merged;
 
 async fn lake() -> (Arc<InMemory>, Arc<Lake>) {
@@ -133,24 +133,40 @@ async fn rows_expire_by_table_and_tenant_unless_there_is_a_hold() {
     let rows = fill(&lake, 2, 10).await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("retention.yaml");
-    let tenant = files(&lake).await[0].tenant.clone();
+    let (tenant, date) = (files(&lake).await[0].tenant.clone(), files(&lake).await[0].date);
     let retained = crate::Config { retention_file: Some(file.clone()), ..config() };
-    // The rows' day is one on which this is written or before it.
-    std::fs::write(&file, "tables: {losses: 36500, usage: 1}\n").unwrap();
-    assert_eq!(pass(&upkeep(&lake, &retained)).await.expired.files, 0);
-    let text = format!("default_days: forever\ntenants:\n- tenant: {tenant}\n  tables: {{losses: 1}}\n");
+    let text = format!("tables: {{losses: 90}}\ntenants:\n- tenant: {tenant}\n  tables: {{losses: 30}}\n");
     std::fs::write(&file, text).unwrap();
+    let mut upkeep = upkeep(&lake, &retained);
+    upkeep.pretended_today = Some(date + chrono::Days::new(30));
+    assert_eq!(pass(&upkeep).await.expired.rows, 0);
+    upkeep.pretended_today = Some(date + chrono::Days::new(31));
     give(&lake, &tenant, What::Hold).await.unwrap();
-    let date = files(&lake).await[0].date;
-    let today = chrono::Utc::now().date_naive();
-    let expires = date + chrono::Days::new(1) < today;
-    let held = pass(&upkeep(&lake, &retained)).await;
-    assert_eq!((held.expired.rows, held.held_files > 0), (0, expires));
+    let held = pass(&upkeep).await;
+    assert_eq!((held.expired.rows, held.held_files), (0, 1));
     assert_eq!(found(store.clone()).await, rows);
     give(&lake, &tenant, What::Release).await.unwrap();
-    let report = pass(&upkeep(&lake, &retained)).await;
-    assert_eq!(report.expired.rows, if expires { 20 } else { 0 });
-    assert_eq!(found(store).await.len(), if expires { 0 } else { 20 });
+    let report = pass(&upkeep).await;
+    assert_eq!((report.expired.rows, report.held_files), (20, 0));
+    assert_eq!(found(store).await, Vec::<i64>::new());
+}
+
+/// A hold that came after the last look at orders and before the commit.
+#[tokio::test]
+async fn a_hold_that_comes_while_files_go_gets_them_back() {
+    let (store, lake) = lake().await;
+    let rows = fill(&lake, 2, 10).await;
+    let (log, gone) = (lake.table(TABLE), files(&lake).await);
+    let remove = gone.iter().map(|file| file.path.clone()).collect();
+    let change = Change { remove, ..Change::default() };
+    log.commit(&log.snapshot().await.unwrap(), change).await.unwrap();
+    let upkeep = upkeep(&lake, &config());
+    upkeep.give_back(TABLE, &gone).await.unwrap();
+    assert_eq!(found(store.clone()).await, Vec::<i64>::new(), "nobody holds them");
+    give(&lake, &gone[0].tenant, What::Hold).await.unwrap();
+    upkeep.give_back(TABLE, &gone).await.unwrap();
+    upkeep.give_back(TABLE, &gone).await.unwrap();
+    assert_eq!(found(store).await, rows);
 }
 
 #[tokio::test]
@@ -159,8 +175,8 @@ async fn a_deletion_takes_what_had_arrived_and_nothing_later() {
     let rows = fill(&lake, 3, 10).await;
     let tenant = files(&lake).await[0].tenant.clone();
     let other: TenantId = "other".parse().unwrap();
-    give(&lake, &tenant, deletion(&lake).await.unwrap()).await.unwrap();
-    give(&lake, &other, deletion(&lake).await.unwrap()).await.unwrap();
+    give(&lake, &tenant, What::Delete).await.unwrap();
+    give(&lake, &other, What::Delete).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     add(&lake, "ingest-1", 1, &[1_000]).await;
     let report = pass(&upkeep(&lake, &config())).await;
@@ -183,7 +199,7 @@ async fn a_deletion_waits_for_rows_that_are_in_the_wal() {
     // The tenant that rows without an owner get in this table.
     let tenant = TenantId::cluster();
     for tenant in [TenantId::cluster(), TenantId::host(), TenantId::unassigned()] {
-        give(&lake, &tenant, deletion(&lake).await.unwrap()).await.unwrap();
+        give(&lake, &tenant, What::Delete).await.unwrap();
     }
     let report = pass(&upkeep(&lake, &config())).await;
     assert_eq!((report.deletions_waiting.len(), report.deletions_completed.len()), (3, 0));
@@ -211,7 +227,7 @@ async fn a_file_whose_bytes_changed_is_set_aside_and_the_rest_is_served() {
     patient.upkeep.merges_per_pass = 0;
     let upkeep = upkeep(&lake, &patient);
     let report = upkeep.pass(by_hand).await;
-    assert_eq!(report.scrub.damaged, [damaged.path.clone()]);
+    assert_eq!(report.scrub.damaged, std::slice::from_ref(&damaged.path));
     assert_eq!(upkeep.metrics.damaged_files.get(), 1);
     // The two whole files, and the row that tells of the third.
     let found = found(store.clone()).await;

@@ -74,5 +74,5 @@ pub(super) async fn files(lake: &Lake) -> Vec<DataFile> {
 
 /// What a process that has just started finds.
 pub(super) async fn found(store: Arc<dyn ObjectStore>) -> Vec<i64> {
-    stored(&*Lake::over(store, "c").await.unwrap(), TABLE).await
+    stored(&Lake::over(store, "c").await.unwrap(), TABLE).await
 }
