@@ -5,7 +5,7 @@ mod access;
 mod bad_input;
 mod delivery;
 mod failing_store;
-mod rig;
+pub(crate) mod rig;
 pub(crate) mod rows;
 mod simulation;
 pub(crate) mod store;
