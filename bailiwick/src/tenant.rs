@@ -194,7 +194,7 @@ fn failed(error: &orders::OrderError) -> Failure {
     match error {
         orders::OrderError::Lake(error) => Failure::room("bucket", error.action(), error),
         // The answer is no; the configuration is fine.
-        other => Failure::failed(chain(other)),
+        other => Failure::failed(table::printable(&chain(other))),
     }
 }
 

@@ -6,7 +6,7 @@ mod bad_input;
 mod delivery;
 mod failing_store;
 mod moves;
-mod rig;
+pub(crate) mod rig;
 pub(crate) mod rows;
 mod simulation;
 pub(crate) mod store;

@@ -22,22 +22,22 @@ use super::store::Faulty;
 use crate::{Config, Ingest, IngestError};
 
 /// One run of an ingester.
-pub(super) struct Run {
-    pub(super) ingest: Ingest,
-    pub(super) lake: Arc<Lake>,
+pub(crate) struct Run {
+    pub(crate) ingest: Ingest,
+    pub(crate) lake: Arc<Lake>,
     registry: Registry,
     stop: CancellationToken,
 }
 
 /// One Ship stream.
-pub(super) struct Stream {
-    pub(super) expected_seq: u64,
+pub(crate) struct Stream {
+    pub(crate) expected_seq: u64,
     up: mpsc::Sender<ShipRequest>,
-    pub(super) replies: Streaming<ShipReply>,
+    pub(crate) replies: Streaming<ShipReply>,
 }
 
 /// Flushes only when it is told to end.
-pub(super) fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         group_wait_ms: 1,
@@ -50,22 +50,22 @@ pub(super) fn config() -> Config {
 }
 
 /// The same, but flushes all the time.
-pub(super) fn flushing() -> Config {
+pub(crate) fn flushing() -> Config {
     Config { flush_after_ms: 10, ..config() }
 }
 
-pub(super) fn memory() -> Arc<Faulty> {
+pub(crate) fn memory() -> Arc<Faulty> {
     Faulty::over(Arc::new(InMemory::new()))
 }
 
 // === impl Run ===
 
 impl Run {
-    pub(super) async fn start(store: Arc<dyn ObjectStore>, config: Config) -> Self {
+    pub(crate) async fn start(store: Arc<dyn ObjectStore>, config: Config) -> Self {
         Self::try_start(store, config).await.unwrap()
     }
 
-    pub(super) async fn try_start(store: Arc<dyn ObjectStore>, config: Config) -> Result<Self, IngestError> {
+    pub(crate) async fn try_start(store: Arc<dyn ObjectStore>, config: Config) -> Result<Self, IngestError> {
         // Opened anew, so that nothing is known but what is in the bucket.
         let lake = Lake::over(store, "c").await?;
         let (stop, mut registry) = (CancellationToken::new(), Registry::default());
@@ -73,18 +73,18 @@ impl Run {
         Ok(Self { ingest, lake, registry, stop })
     }
 
-    pub(super) fn endpoint(&self) -> Endpoint {
+    pub(crate) fn endpoint(&self) -> Endpoint {
         Endpoint::from_shared(format!("http://{}", self.ingest.listen_addr())).unwrap()
     }
 
     /// Ends it as a signal does.
-    pub(super) async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         self.ingest.join().await.unwrap();
     }
 
     /// Ends it as SIGKILL does: nothing is finished.
-    pub(super) fn kill(self) {
+    pub(crate) fn kill(self) {
         for task in [
             self.ingest.server.abort_handle(),
             self.ingest.writer.abort_handle(),
@@ -96,12 +96,12 @@ impl Run {
         }
     }
 
-    pub(super) async fn ship(&self, collector: &str, incarnation: u64) -> Stream {
+    pub(crate) async fn ship(&self, collector: &str, incarnation: u64) -> Stream {
         Stream::open(self.endpoint(), collector, incarnation).await.unwrap()
     }
 
     /// The value of a metric's line that begins so.
-    pub(super) fn metric(&self, line: &str) -> u64 {
+    pub(crate) fn metric(&self, line: &str) -> u64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
         let found = text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
@@ -112,12 +112,12 @@ impl Run {
 // === impl Stream ===
 
 impl Stream {
-    pub(super) async fn open(endpoint: Endpoint, collector: &str, incarnation: u64) -> Result<Self, Status> {
+    pub(crate) async fn open(endpoint: Endpoint, collector: &str, incarnation: u64) -> Result<Self, Status> {
         let channel = endpoint.connect().await.map_err(|error| Status::unavailable(format!("{error:?}")))?;
         Self::over(ShipClient::new(channel), collector, incarnation).await
     }
 
-    pub(super) async fn over(
+    pub(crate) async fn over(
         client: ShipClient<Channel>,
         collector: &str,
         incarnation: u64,
@@ -138,21 +138,21 @@ impl Stream {
     }
 
     /// Sends numbers as the rows of a good batch.
-    pub(super) async fn send(&self, seq: u64, table: Table, numbers: &[i64]) {
+    pub(crate) async fn send(&self, seq: u64, table: Table, numbers: &[i64]) {
         let arrow_ipc = wire::encode(&batch(table, numbers)).unwrap();
         self.send_bytes(seq, table.name(), arrow_ipc).await;
     }
 
-    pub(super) async fn send_bytes(&self, seq: u64, table: &str, arrow_ipc: Vec<u8>) {
+    pub(crate) async fn send_bytes(&self, seq: u64, table: &str, arrow_ipc: Vec<u8>) {
         let crc32c = crc32c::crc32c(&arrow_ipc);
         self.send_batch(Batch { seq, table: table.to_owned(), arrow_ipc: arrow_ipc.into(), crc32c }).await;
     }
 
-    pub(super) async fn send_batch(&self, batch: Batch) {
+    pub(crate) async fn send_batch(&self, batch: Batch) {
         let _ = self.up.send(ShipRequest { body: Some(ship_request::Body::Batch(batch)) }).await;
     }
 
-    pub(super) async fn ack(&mut self) -> Result<Ack, Status> {
+    pub(crate) async fn ack(&mut self) -> Result<Ack, Status> {
         match self.replies.message().await? {
             Some(ShipReply { body: Some(ship_reply::Body::Ack(ack)) }) => Ok(ack),
             other => panic!("no ack but {other:?}"),
@@ -160,14 +160,14 @@ impl Stream {
     }
 
     /// Sends and waits for the ack.
-    pub(super) async fn deliver(&mut self, seq: u64, table: Table, numbers: &[i64]) {
+    pub(crate) async fn deliver(&mut self, seq: u64, table: Table, numbers: &[i64]) {
         self.send(seq, table, numbers).await;
         assert_eq!(self.ack().await.unwrap(), Ack { through_seq: seq, quarantined: 0 });
     }
 }
 
 /// Tries again until it holds: only a hang is a failure, never slowness.
-pub(super) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     for _ in 0..6_000 {
         if holds().await {
             return;
@@ -178,7 +178,7 @@ pub(super) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: 
 }
 
 /// The names of the objects below a folder of a directory bucket.
-pub(super) fn files(bucket: &Path, folder: &str) -> Vec<String> {
+pub(crate) fn files(bucket: &Path, folder: &str) -> Vec<String> {
     let entries = std::fs::read_dir(bucket.join(folder)).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();

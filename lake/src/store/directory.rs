@@ -8,6 +8,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,13 +33,17 @@ pub struct DirectoryStore {
     reader: std::sync::Arc<LocalFileSystem>,
 }
 
-/// Parts of a multipart upload, kept until it is completed: nothing here is
-/// large enough to be worth a file of parts.
+/// A multipart upload: its parts go into a file beside the target, which takes
+/// the target's name when it is complete.
 #[derive(Debug)]
 struct Upload {
-    store: DirectoryStore,
+    reader: std::sync::Arc<LocalFileSystem>,
     location: Path,
-    parts: Vec<Bytes>,
+    target: PathBuf,
+    staged: PathBuf,
+    file: std::sync::Arc<File>,
+    /// Where the next part begins.
+    offset: u64,
 }
 
 // === impl DirectoryStore ===
@@ -87,8 +92,11 @@ impl ObjectStore for DirectoryStore {
         location: &Path,
         _opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        let (store, location) = (self.clone(), location.clone());
-        Ok(Box::new(Upload { store, location, parts: Vec::new() }))
+        let target = self.reader.path_to_filesystem(location)?;
+        let begun = tokio::task::spawn_blocking(move || begin_file(&target).map(|staged| (target, staged)));
+        let (target, (staged, file)) = begun.await?.map_err(|error| failed(location, error))?;
+        let (reader, location, file) = (self.reader.clone(), location.clone(), std::sync::Arc::new(file));
+        Ok(Box::new(Upload { reader, location, target, staged, file, offset: 0 }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -120,8 +128,14 @@ impl ObjectStore for DirectoryStore {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        let bytes = self.reader.get(from).await?.bytes().await?;
-        self.write(to, bytes.into(), options.mode == CopyMode::Create).await.map(drop)
+        let (source, target) = (self.reader.path_to_filesystem(from)?, self.reader.path_to_filesystem(to)?);
+        let create = options.mode == CopyMode::Create;
+        let copied = tokio::task::spawn_blocking(move || {
+            let source = File::open(source).map_err(|error| (true, error))?;
+            copy_file(source, &target, create).map_err(|error| (false, error))
+        });
+        let key = |of_source| if of_source { from } else { to };
+        copied.await?.map_err(|(of_source, error)| failed(key(of_source), error))
     }
 }
 
@@ -130,18 +144,42 @@ impl ObjectStore for DirectoryStore {
 #[async_trait]
 impl MultipartUpload for Upload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        self.parts.extend(data);
-        Box::pin(std::future::ready(Ok(())))
+        let (file, key, mut at) = (std::sync::Arc::clone(&self.file), self.location.clone(), self.offset);
+        self.offset += data.content_length() as u64;
+        let write = move || {
+            for piece in &data {
+                file.write_all_at(piece, at)?;
+                at += piece.len() as u64;
+            }
+            Ok(())
+        };
+        Box::pin(async move {
+            tokio::task::spawn_blocking(write).await?.map_err(|error: io::Error| failed(&key, error))
+        })
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        let payload = PutPayload::from_iter(std::mem::take(&mut self.parts));
-        self.store.write(&self.location, payload, false).await
+        let (staged, target) = (self.staged.clone(), self.target.clone());
+        let file = std::sync::Arc::clone(&self.file);
+        let named = tokio::task::spawn_blocking(move || {
+            file.sync_all()?;
+            name_file(&staged, &target, false)
+        });
+        named.await?.map_err(|error| failed(&self.location, error))?;
+        let meta = self.reader.head(&self.location).await?;
+        Ok(PutResult { e_tag: meta.e_tag, version: None })
     }
 
     async fn abort(&mut self) -> Result<()> {
-        self.parts.clear();
+        // Dropping it removes what there is.
         Ok(())
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // Where it was completed the name is gone.
+        let _ = fs::remove_file(&self.staged);
     }
 }
 
@@ -159,23 +197,51 @@ fn sorted(unsorted: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static
 // === files ===
 
 fn write_file(target: &FilePath, payload: &PutPayload, create: bool) -> io::Result<()> {
-    let parent = target.parent().ok_or_else(|| io::Error::other("object has no folder"))?;
-    create_folders(parent)?;
+    let (staged, file) = begin_file(target)?;
+    staged_or_gone(&staged, stage(file, payload))?;
+    name_file(&staged, target, create)
+}
+
+fn copy_file(mut source: File, target: &FilePath, create: bool) -> io::Result<()> {
+    let (staged, mut file) = begin_file(target)?;
+    staged_or_gone(&staged, io::copy(&mut source, &mut file).and_then(|_| file.sync_all()))?;
+    name_file(&staged, target, create)
+}
+
+/// A new file beside the target, in a folder that is there.
+fn begin_file(target: &FilePath) -> io::Result<(PathBuf, File)> {
+    create_folders(parent_of(target)?)?;
     let staged = staging_path(target)?;
-    let result = stage(&staged, payload)
-        .and_then(|()| if create { fs::hard_link(&staged, target) } else { fs::rename(&staged, target) });
+    let file = File::options().write(true).create_new(true).open(&staged)?;
+    Ok((staged, file))
+}
+
+/// Gives a synced file its name, for good.
+fn name_file(staged: &FilePath, target: &FilePath, create: bool) -> io::Result<()> {
+    let result = if create { fs::hard_link(staged, target) } else { fs::rename(staged, target) };
     if create || result.is_err() {
         // Left behind it would only take space: listings pass such names over.
-        let _ = fs::remove_file(&staged);
+        let _ = fs::remove_file(staged);
     }
     // Also where the name was taken: by a try of ours, perhaps, whose folder
     // was not synced, and whoever is told so builds on its being there.
-    let synced = File::open(parent)?.sync_all();
+    let synced = File::open(parent_of(target)?)?.sync_all();
     result.and(synced)
 }
 
-fn stage(staged: &FilePath, payload: &PutPayload) -> io::Result<()> {
-    let mut file = File::options().write(true).create_new(true).open(staged)?;
+/// Of a file that could not be written nothing stays.
+fn staged_or_gone(staged: &FilePath, written: io::Result<()>) -> io::Result<()> {
+    if written.is_err() {
+        let _ = fs::remove_file(staged);
+    }
+    written
+}
+
+fn parent_of(target: &FilePath) -> io::Result<&FilePath> {
+    target.parent().ok_or_else(|| io::Error::other("object has no folder"))
+}
+
+fn stage(mut file: File, payload: &PutPayload) -> io::Result<()> {
     for part in payload {
         file.write_all(part)?;
     }
@@ -214,5 +280,41 @@ fn failed(key: &Path, error: io::Error) -> Error {
         io::ErrorKind::NotFound => Error::NotFound { path, source: error.into() },
         io::ErrorKind::PermissionDenied => Error::PermissionDenied { path, source: error.into() },
         _ => Error::Generic { store: STORE, source: error.into() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a large object is never in memory as a whole, has its name only
+    /// when it is complete, and leaves nothing where it is given up.
+    #[tokio::test]
+    async fn an_upload_appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(folder.path()).unwrap();
+        let key = Path::from("a/b");
+        let mut upload = store.put_multipart(&key).await.unwrap();
+        let (first, second) = (upload.put_part("one ".into()), upload.put_part("two".into()));
+        // Parts may be written in any order.
+        second.await.unwrap();
+        first.await.unwrap();
+        assert!(matches!(store.get(&key).await, Err(Error::NotFound { .. })));
+        upload.complete().await.unwrap();
+        drop(upload);
+        assert_eq!(store.get(&key).await.unwrap().bytes().await.unwrap(), "one two");
+        store.copy(&key, &Path::from("c/d")).await.unwrap();
+        assert_eq!(store.get(&Path::from("c/d")).await.unwrap().bytes().await.unwrap(), "one two");
+
+        let mut given_up = store.put_multipart(&Path::from("a/e")).await.unwrap();
+        given_up.put_part("half".into()).await.unwrap();
+        given_up.abort().await.unwrap();
+        drop(given_up);
+        assert_eq!(std::fs::read_dir(folder.path().join("a")).unwrap().count(), 1);
+        let missing = store.copy(&Path::from("nowhere"), &Path::from("f")).await;
+        assert!(matches!(missing, Err(Error::NotFound { .. })));
+        let taken = CopyOptions::default().with_mode(CopyMode::Create);
+        let refused = store.copy_opts(&Path::from("c/d"), &key, taken).await;
+        assert!(matches!(refused, Err(Error::AlreadyExists { .. })));
     }
 }
