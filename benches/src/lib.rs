@@ -1,15 +1,30 @@
-//! What the benches share: events as a node makes them, and measures.
+//! What the benches share: events drawn from a seed, a process for each part, and
+//! measures.
 //!
 //! ```text
-//!   events (seeded) ──▶ bins: write_path …  ──▶ figures, and a ratio to a baseline
-//!                         │                       measured in the same run
-//!                         └─ cpu (this process), duckdb (a Python of its own)
+//!   events (seeded) ──▶ batches (a file) ──▶ send ══▶ serve ──▶ bucket ◀── watch
+//!                                           each a process of its own: what is measured of
+//!                                           one is not another's
 //! ```
 //!
 //! A figure alone says more about the machine than about the program, so every
 //! bench also runs somebody else's program over the same rows.
 
+pub mod batches;
+pub mod child;
 pub mod cpu;
 pub mod duckdb;
 pub mod events;
 pub mod percentile;
+pub mod send;
+pub mod serve;
+pub mod watch;
+
+/// How a part of a bench ends.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Microseconds since 1970.
+pub(crate) fn now_us() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_micros() as i64)
+}

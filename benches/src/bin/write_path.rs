@@ -2,269 +2,372 @@
 //! WAL object, ack, sort, Parquet, Delta commit. Beside it DuckDB, which only
 //! sorts the same rows and writes Parquet.
 
-use std::collections::VecDeque;
-use std::error::Error;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use bailiwick_benches::events::Events;
+use bailiwick_benches::batches::{Recorder, WireBatch};
+use bailiwick_benches::child::Child;
+use bailiwick_benches::events::{DataSet, Events};
 use bailiwick_benches::percentile::percentile;
-use bailiwick_benches::{cpu, duckdb};
-use bailiwick_ingest::{Config, Ingest};
-use bailiwick_lake::{Lake, to_public};
-use bailiwick_proto::v1::ship_client::ShipClient;
-use bailiwick_proto::v1::{Batch, Hello, ShipReply, ShipRequest, ship_reply, ship_request};
+use bailiwick_benches::send::Pace;
+use bailiwick_benches::serve::Bounds;
+use bailiwick_benches::{Outcome, duckdb, send, serve, watch};
+use bailiwick_ingest::{sort, stamp, tenants};
+use bailiwick_lake::to_public;
 use bailiwick_proto::{Table, wire};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use parquet::arrow::ArrowWriter;
-use prometheus_client::registry::Registry;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
-use tonic::Streaming;
+use serde_json::Value;
 
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
-
-/// Batches on their way at once, as a collector has them.
-const WINDOW: usize = 32;
-const ORDER: &str = "tenant, date, container_id, proc_pid, time";
+/// When the rows that DuckDB gets are said to have been received.
+const NOW_US: i64 = 1_795_521_700_000_000;
+/// Senders that send as fast as they can at once.
+const FLOODING: usize = 4;
 
 #[derive(Debug, Parser)]
 #[command(about = "rows a second through the whole write path, and DuckDB's sorted COPY beside it")]
 struct Arguments {
-    /// Rows of the first, unpaced part
-    #[arg(long, default_value_t = 600_000)]
+    #[command(subcommand)]
+    role: Option<Role>,
+    /// Which events
+    #[arg(long, value_enum, default_value_t = DataSet::Lean)]
+    events: DataSet,
+    /// How many of them
+    #[arg(long, default_value_t = 2_000_000)]
     rows: usize,
     /// Rows of one batch
     #[arg(long, default_value_t = 4_096)]
     batch_rows: usize,
-    /// How long the second part sends at half the first's rate, seconds
-    #[arg(long, default_value_t = 5)]
-    paced_s: u64,
+    /// Bailiwick and DuckDB take turns so often
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How long the paced part and the overload part last each, seconds
+    #[arg(long, default_value_t = 20)]
+    length_s: u64,
     /// The events are drawn from it
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Where the bucket is made
     #[arg(long, default_value = "target")]
-    dir: std::path::PathBuf,
-    /// Leave bucket and rows there, to look at them
-    #[arg(long)]
-    keep: bool,
+    dir: PathBuf,
+    #[command(flatten)]
+    bounds: BoundArguments,
 }
 
-/// One Ship stream and the times of what is on its way.
-struct Sender {
-    up: mpsc::Sender<ShipRequest>,
-    replies: Streaming<ShipReply>,
-    seq: u64,
-    sent_at: VecDeque<Instant>,
-    ack_ms: Vec<f64>,
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct BoundArguments {
+    /// Ingest's `inflight_bytes`, MiB
+    #[arg(long, default_value_t = 128)]
+    inflight_mib: usize,
+    /// Ingest's `flush_at_bytes`, MiB
+    #[arg(long, default_value_t = 128)]
+    flush_at_mib: usize,
 }
 
-/// What the first part took.
-struct Measured {
-    wall_s: f64,
-    cpu_s: f64,
-    parquet_bytes: u64,
-    files: usize,
+/// What one process of the bench does; the bench starts these itself.
+#[derive(Debug, Subcommand)]
+#[command(hide = true)]
+enum Role {
+    Serve {
+        bucket: PathBuf,
+        tenants: PathBuf,
+        #[command(flatten)]
+        bounds: BoundArguments,
+    },
+    Send {
+        url: String,
+        name: String,
+        file: PathBuf,
+        #[arg(long)]
+        length_s: Option<u64>,
+        #[arg(long)]
+        rows_per_s: Option<f64>,
+        #[arg(long)]
+        sent: Option<PathBuf>,
+    },
+    Watch {
+        bucket: PathBuf,
+        length_s: u64,
+        seen: PathBuf,
+    },
 }
 
-#[tokio::main]
+/// The folder of one run and what is in it.
+struct Bench {
+    arguments: Arguments,
+    folder: tempfile::TempDir,
+    buckets: usize,
+    filled: BTreeSet<String>,
+    wire_bytes: usize,
+}
+
+/// What one turn of either took.
+#[derive(Debug, Default)]
+struct Turns {
+    rows_core: Vec<f64>,
+    rows_wall: Vec<f64>,
+    bytes: f64,
+}
+
+fn main() -> Outcome<()> {
+    let mut arguments = Arguments::parse();
+    let Some(role) = arguments.role.take() else { return bench(arguments) };
+    tokio::runtime::Runtime::new()?.block_on(role.run())
+}
+
 #[allow(clippy::print_stdout, reason = "what a bench is for")]
-async fn main() -> Outcome<()> {
-    let arguments = Arguments::parse();
-    std::fs::create_dir_all(&arguments.dir)?;
-    let mut folder = tempfile::tempdir_in(&arguments.dir)?;
-    folder.disable_cleanup(arguments.keep);
-    let (batches, source) = (generate(&arguments, folder.path())?, folder.path().join("rows.parquet"));
-    let rows: usize = batches.iter().map(|(rows, _)| rows).sum();
-    let wire_bytes: usize = batches.iter().map(|(_, bytes)| bytes.len()).sum();
+fn bench(arguments: Arguments) -> Outcome<()> {
+    let mut bench = Bench::prepare(arguments)?;
+    let rows = bench.arguments.rows;
     println!(
-        "{rows} events of {} columns, {} batches, {:.0} B an event on the wire",
+        "{}: {rows} events, {} of {} columns filled, {:.0} B an event on the wire",
+        bench.arguments.events.name(),
+        bench.filled.len(),
         Table::Syscalls.columns().count(),
-        batches.len(),
-        per(wire_bytes as f64, rows)
+        bench.wire_bytes as f64 / rows as f64,
     );
-
-    let bucket = folder.path().join("bucket");
-    let measured = unpaced(&bucket, &batches, rows).await?;
-    let (rate, rate_core) = (rows as f64 / measured.wall_s, rows as f64 / measured.cpu_s);
-    let bytes = per(measured.parquet_bytes as f64, rows);
-    println!(
-        "bailiwick  wire to committed  {rate:>9.0} rows/s  {rate_core:>9.0} rows/s/core  {bytes:.1} B/event  {} files",
-        measured.files
-    );
-    let mut ack_ms = paced(&bucket, &batches, rate / 2.0, Duration::from_secs(arguments.paced_s)).await?;
-    let (p50, p99) = (percentile(&mut ack_ms, 0.5), percentile(&mut ack_ms, 0.99));
-    println!(
-        "bailiwick  durable ack at half that rate, {} batches: p50 {p50:.1} ms, p99 {p99:.1} ms",
-        ack_ms.len()
-    );
-    let peak = cpu::peak_memory_bytes().unwrap_or(0) >> 20;
-    println!("bailiwick  peak memory {peak} MiB, of which {} MiB are this bench's batches", wire_bytes >> 20);
-
-    match duckdb::sorted_copy(&source, &folder.path().join("duckdb.parquet"), ORDER, 2) {
-        Ok(copied) => {
-            let (duck_core, duck_bytes) =
-                (copied.rows as f64 / copied.cpu_s, copied.bytes as f64 / copied.rows as f64);
-            println!(
-                "duckdb     sort and COPY only {:>9.0} rows/s  {duck_core:>9.0} rows/s/core  {duck_bytes:.1} B/event",
-                copied.rows as f64 / copied.wall_s
-            );
-            println!(
-                "ratio      bailiwick / duckdb: {:.2} rows/s/core, {:.2} B/event",
-                rate_core / duck_core,
-                bytes / duck_bytes
-            );
-        }
-        Err(reason) => println!("skipped: DuckDB's part, {reason}"),
-    }
-    Ok(())
-}
-
-/// Makes the batches as they go over the wire, and the same rows as a file for DuckDB.
-fn generate(arguments: &Arguments, folder: &Path) -> Outcome<Vec<(usize, Vec<u8>)>> {
-    let mut events = Events::new(arguments.seed);
-    let file = std::fs::File::create(folder.join("rows.parquet"))?;
-    let mut writer = ArrowWriter::try_new(file, Table::Syscalls.public_schema(), None)?;
-    let mapping = bailiwick_ingest::tenants::Mapping::parse("bench", TENANTS)?;
-    let mut batches = Vec::new();
-    let mut left = arguments.rows;
-    while left > 0 {
-        let rows = left.min(arguments.batch_rows);
-        let batch = events.batch(rows)?;
-        let stamped =
-            bailiwick_ingest::stamp::stamp(Table::Syscalls, &batch, &mapping, 1_795_521_600_000_000)?;
-        writer.write(&to_public(Table::Syscalls, &stamped.batch)?)?;
-        batches.push((rows, wire::encode(&batch)?));
-        left -= rows;
-    }
-    writer.close()?;
-    Ok(batches)
-}
-
-const TENANTS: &str = "tenants:\n- tenant: a\n  namespaces: [team-0, team-1, team-2]\n- tenant: b\n  namespaces: [\"team-*\"]\n";
-
-/// Sends everything as fast as it is taken and ends when it is committed.
-async fn unpaced(bucket: &Path, batches: &[(usize, Vec<u8>)], rows: usize) -> Outcome<Measured> {
-    let (ingest, stop, lake) = start(bucket).await?;
-    let (began, cpu_before) = (Instant::now(), cpu::used().ok_or("no procfs")?);
-    let mut sender = Sender::open(&ingest).await?;
-    for (_, bytes) in batches {
-        sender.send(bytes).await?;
-        while sender.sent_at.len() >= WINDOW {
-            sender.ack().await?;
+    let (mut ours, mut same, mut filled) = (Turns::default(), Turns::default(), Turns::default());
+    let (mut sending, mut peak_mib, mut files) = (Vec::new(), 0.0, 0);
+    let only_filled = bench.filled.iter().cloned().collect::<Vec<_>>().join(", ");
+    for _ in 0..bench.arguments.rounds.max(1) {
+        let (served, sent) = bench.unpaced()?;
+        let wall_s = number(&sent, "wall_s");
+        ours.add(rows, number(&served, "cpu_s"), wall_s, number(&served, "bytes"));
+        sending.push(rows as f64 / number(&sent, "cpu_s").max(0.01));
+        peak_mib = f64::max(peak_mib, number(&served, "peak_bytes") / MIB);
+        files = number(&served, "files") as usize;
+        for (turns, columns) in [(&mut same, "*"), (&mut filled, only_filled.as_str())] {
+            match bench.duckdb(columns) {
+                Ok(copied) => turns.add(rows, copied.cpu_s, copied.wall_s, copied.bytes as f64),
+                Err(reason) => println!("skipped: DuckDB's part, {reason}"),
+            }
         }
     }
-    while !sender.sent_at.is_empty() {
-        sender.ack().await?;
-    }
-    drop(sender);
-    stop.cancel();
-    ingest.join().await?;
-    let (wall_s, cpu_after) = (began.elapsed().as_secs_f64(), cpu::used().ok_or("no procfs")?);
-    let view = lake.view(Table::Syscalls).await?;
-    let committed: u64 = view.files.iter().map(|file| file.rows).sum();
-    if committed != rows as u64 || !view.wal.is_empty() {
-        return Err(format!("{committed} of {rows} rows are committed").into());
-    }
-    let parquet_bytes = view.files.iter().map(|file| file.size_bytes).sum();
-    let cpu_s = (cpu_after - cpu_before).as_secs_f64();
-    Ok(Measured { wall_s, cpu_s, parquet_bytes, files: view.files.len() })
+    ours.print("bailiwick, wire to committed");
+    same.print("duckdb, sort and COPY, same columns");
+    filled.print("duckdb, sort and COPY, filled columns");
+    ours.print_ratio("bailiwick / duckdb, same columns", &same);
+    ours.print_ratio("bailiwick / duckdb, filled columns", &filled);
+    let fastest = sending.iter().copied().fold(0.0, f64::max);
+    println!("the sender, not counted above, {fastest:>9.0} rows/s/core");
+    println!("{files} files, peak memory {peak_mib:.0} MiB");
+    bench.paced(percentile(&mut ours.rows_wall.clone(), 0.5) / 2.0)?;
+    bench.overload()
 }
 
-/// Sends at a rate and returns how long each ack took, milliseconds.
-async fn paced(
-    bucket: &Path,
-    batches: &[(usize, Vec<u8>)],
-    rows_per_s: f64,
-    length: Duration,
-) -> Outcome<Vec<f64>> {
-    let (ingest, stop, _) = start(bucket).await?;
-    let mut sender = Sender::open(&ingest).await?;
-    let began = tokio::time::Instant::now();
-    let mut due_s = 0.0;
-    for (rows, bytes) in batches.iter().cycle() {
-        let due = began + Duration::from_secs_f64(due_s);
-        while let Ok(acked) = tokio::time::timeout_at(due, sender.ack_if_any()).await {
-            acked?;
+const MIB: f64 = (1 << 20) as f64;
+
+fn number(answer: &Value, name: &str) -> f64 {
+    answer[name].as_f64().unwrap_or(f64::NAN)
+}
+
+// === impl Role ===
+
+impl Role {
+    async fn run(self) -> Outcome<()> {
+        match self {
+            Self::Serve { bucket, tenants, bounds } => serve::run(&bucket, &tenants, bounds.into()).await,
+            Self::Send { url, name, file, length_s, rows_per_s, sent } => {
+                let pace = match (length_s.map(Duration::from_secs), rows_per_s) {
+                    (Some(length), Some(rows_per_s)) => Pace::Rate { rows_per_s, length },
+                    (Some(length), None) => Pace::Flood { length },
+                    (None, _) => Pace::Once,
+                };
+                send::run(&url, &name, &file, pace, sent.as_deref()).await
+            }
+            Self::Watch { bucket, length_s, seen } => {
+                watch::run(&bucket, Duration::from_secs(length_s), &seen).await
+            }
         }
-        if began.elapsed() > length {
-            break;
+    }
+}
+
+impl From<BoundArguments> for Bounds {
+    fn from(arguments: BoundArguments) -> Self {
+        Self { inflight_bytes: arguments.inflight_mib << 20, flush_at_bytes: arguments.flush_at_mib << 20 }
+    }
+}
+
+// === impl Bench ===
+
+impl Bench {
+    /// Makes the batches as they go over the wire, and the same rows as a file
+    /// for DuckDB.
+    fn prepare(arguments: Arguments) -> Outcome<Self> {
+        std::fs::create_dir_all(&arguments.dir)?;
+        let folder = tempfile::tempdir_in(&arguments.dir)?;
+        let tenants = arguments.events.tenants();
+        std::fs::write(folder.path().join("tenants.yaml"), &tenants)?;
+        let mapping = tenants::Mapping::parse("bench", &tenants)?;
+        let mut events = Events::new(arguments.events, arguments.seed);
+        let file = std::fs::File::create(folder.path().join("rows.parquet"))?;
+        let mut writer = ArrowWriter::try_new(file, Table::Syscalls.public_schema(), None)?;
+        let mut recorder = Recorder::create(&folder.path().join("batches"))?;
+        let (mut filled, mut wire_bytes) = (BTreeSet::new(), 0);
+        for first in (0..arguments.rows).step_by(arguments.batch_rows) {
+            let rows = arguments.batch_rows.min(arguments.rows - first);
+            let batch = events.batch(rows)?;
+            let received = stamp::stamp(Table::Syscalls, &batch, &mapping, NOW_US + first as i64 * 100)?;
+            for (field, column) in received.batch.schema_ref().fields().iter().zip(received.batch.columns()) {
+                if column.null_count() < rows {
+                    filled.insert(field.name().clone());
+                }
+            }
+            writer.write(&to_public(Table::Syscalls, &received.batch)?)?;
+            let bytes = wire::encode(&batch)?;
+            wire_bytes += bytes.len();
+            recorder.push(&WireBatch { rows, bytes })?;
         }
-        sender.send(bytes).await?;
-        due_s += *rows as f64 / rows_per_s;
-    }
-    while !sender.sent_at.is_empty() {
-        sender.ack().await?;
-    }
-    let ack_ms = std::mem::take(&mut sender.ack_ms);
-    drop(sender);
-    stop.cancel();
-    ingest.join().await?;
-    Ok(ack_ms)
-}
-
-async fn start(bucket: &Path) -> Outcome<(Ingest, CancellationToken, Arc<Lake>)> {
-    let lake = Lake::open(&bucket.display().to_string(), "bench").await?;
-    let tenants_file = bucket.with_file_name("tenants.yaml");
-    std::fs::write(&tenants_file, TENANTS)?;
-    let config = Config {
-        listen: ([127, 0, 0, 1], 0).into(),
-        tenants_file: Some(tenants_file),
-        drain_timeout_ms: 120_000,
-        ..Config::default()
-    };
-    let stop = CancellationToken::new();
-    let ingest = Ingest::start(config, Arc::clone(&lake), &mut Registry::default(), stop.clone()).await?;
-    Ok((ingest, stop, lake))
-}
-
-fn per(total: f64, rows: usize) -> f64 {
-    total / rows.max(1) as f64
-}
-
-// === impl Sender ===
-
-impl Sender {
-    async fn open(ingest: &Ingest) -> Outcome<Self> {
-        let (up, requests) = mpsc::channel(WINDOW);
-        let incarnation = rand::random();
-        let hello = Hello { collector_id: "bench".into(), incarnation, ..Hello::default() };
-        up.send(ShipRequest { body: Some(ship_request::Body::Hello(hello)) }).await?;
-        let channel = ingest.local_endpoint().connect().await?;
-        let mut client = ShipClient::new(channel).max_encoding_message_size(usize::MAX);
-        let mut replies = client.ship(ReceiverStream::new(requests)).await?.into_inner();
-        replies.message().await?.ok_or("no welcome")?;
-        Ok(Self { up, replies, seq: 0, sent_at: VecDeque::new(), ack_ms: Vec::new() })
+        writer.close()?;
+        recorder.finish()?;
+        Ok(Self { arguments, folder, buckets: 0, filled, wire_bytes })
     }
 
-    async fn send(&mut self, bytes: &[u8]) -> Outcome<()> {
-        let (seq, table, crc32c) = (self.seq, Table::Syscalls.name().to_owned(), crc32c::crc32c(bytes));
-        let batch = Batch { seq, table, arrow_ipc: bytes.to_vec().into(), crc32c };
-        self.sent_at.push_back(Instant::now());
-        self.up.send(ShipRequest { body: Some(ship_request::Body::Batch(batch)) }).await?;
-        self.seq += 1;
+    fn path(&self, name: &str) -> String {
+        Path::new(self.folder.path()).join(name).display().to_string()
+    }
+
+    /// Ingest over a bucket that has nothing in it, and where both are.
+    fn serve(&mut self) -> Outcome<(Child, String, String)> {
+        // The one before is not looked at any more.
+        let _ = std::fs::remove_dir_all(self.path(&format!("bucket-{}", self.buckets)));
+        self.buckets += 1;
+        let bucket = self.path(&format!("bucket-{}", self.buckets));
+        let BoundArguments { inflight_mib, flush_at_mib } = self.arguments.bounds;
+        let bounds = [format!("--inflight-mib={inflight_mib}"), format!("--flush-at-mib={flush_at_mib}")];
+        let mut serving =
+            Child::start(&["serve", &bucket, &self.path("tenants.yaml"), &bounds[0], &bounds[1]])?;
+        let url = serving.answer()?["url"].as_str().ok_or("no url")?.to_owned();
+        Ok((serving, url, bucket))
+    }
+
+    /// Sends everything once, as fast as it is taken, until it is committed.
+    fn unpaced(&mut self) -> Outcome<(Value, Value)> {
+        let (mut serving, url, _) = self.serve()?;
+        let mut sending = Child::start(&["send", &url, "bench", &self.path("batches")])?;
+        let sent = sending.answer()?;
+        sending.wait()?;
+        serving.finish();
+        let served = serving.answer()?;
+        if number(&served, "rows") as usize != self.arguments.rows || number(&served, "left_in_wal") > 0.0 {
+            return Err(format!("not all rows are committed: {served}").into());
+        }
+        serving.wait()?;
+        Ok((served, sent))
+    }
+
+    fn duckdb(&self, columns: &str) -> Result<duckdb::Copied, String> {
+        let order = ["tenant", "date"].iter().chain(sort::order_of(Table::Syscalls));
+        let order: Vec<String> = order.map(|column| format!("{column} NULLS FIRST")).collect();
+        let (source, target) = (self.path("rows.parquet"), self.path("duckdb.parquet"));
+        duckdb::sorted_copy(source.as_ref(), target.as_ref(), &order.join(", "), columns)
+    }
+
+    /// Sends at a rate, while somebody looks at the table.
+    #[allow(clippy::print_stdout, reason = "what a bench is for")]
+    fn paced(&mut self, rows_per_s: f64) -> Outcome<()> {
+        let (serving, url, bucket) = self.serve()?;
+        let (length, longer) =
+            (self.arguments.length_s.to_string(), (self.arguments.length_s + 3).to_string());
+        let (sent, seen) = (self.path("sent"), self.path("seen"));
+        let watching = Child::start(&["watch", &bucket, &longer, &seen])?;
+        let options =
+            [format!("--length-s={length}"), format!("--rows-per-s={rows_per_s}"), format!("--sent={sent}")];
+        let mut sending = Child::start(&[
+            "send",
+            &url,
+            "bench",
+            &self.path("batches"),
+            &options[0],
+            &options[1],
+            &options[2],
+        ])?;
+        let acked = sending.answer()?;
+        sending.wait()?;
+        watching.wait()?;
+        drop(serving);
+        let sent: Vec<(i64, usize)> = serde_json::from_slice(&std::fs::read(sent)?)?;
+        let seen: Vec<(i64, usize)> = serde_json::from_slice(&std::fs::read(seen)?)?;
+        let mut delays = watch::delays_ms(&sent, &seen);
+        println!(
+            "half load ({rows_per_s:.0} rows/s): durable ack p50 {:.1} ms, p99 {:.1} ms of {} batches",
+            number(&acked, "ack_p50_ms"),
+            number(&acked, "ack_p99_ms"),
+            number(&acked, "batches"),
+        );
+        println!(
+            "half load: visible p50 {:.0} ms, p99 {:.0} ms, {} batches of {} seen in {} looks",
+            percentile(&mut delays, 0.5),
+            percentile(&mut delays, 0.99),
+            delays.len(),
+            sent.len(),
+            seen.len(),
+        );
         Ok(())
     }
 
-    async fn ack(&mut self) -> Outcome<()> {
-        let reply = self.replies.message().await?.ok_or("ingest closed the stream")?;
-        let Some(ship_reply::Body::Ack(ack)) = reply.body else { return Err("no ack".into()) };
-        if ack.quarantined > 0 {
-            return Err("a batch was set aside".into());
+    /// Several senders that send whatever is taken.
+    #[allow(clippy::print_stdout, reason = "what a bench is for")]
+    fn overload(&mut self) -> Outcome<()> {
+        let (mut serving, url, _) = self.serve()?;
+        let length = format!("--length-s={}", self.arguments.length_s);
+        let flood = |number: usize| {
+            Child::start(&["send", &url, &format!("bench-{number}"), &self.path("batches"), &length])
+        };
+        let mut senders = (0..FLOODING).map(flood).collect::<Outcome<Vec<_>>>()?;
+        let mut rows = 0.0;
+        for sender in &mut senders {
+            rows += number(&sender.answer()?, "rows");
         }
-        let sent_at = self.sent_at.pop_front().ok_or("an ack for nothing")?;
-        self.ack_ms.push(sent_at.elapsed().as_secs_f64() * 1_000.0);
+        serving.finish();
+        let served = serving.answer()?;
+        let BoundArguments { inflight_mib, flush_at_mib } = self.arguments.bounds;
+        println!(
+            "overload: {FLOODING} senders, {rows:.0} rows acknowledged in {} s, {:.0} of them committed; peak memory {:.0} MiB, \
+             bounds {inflight_mib} + 4 × {flush_at_mib} MiB of batches",
+            self.arguments.length_s,
+            number(&served, "rows"),
+            number(&served, "peak_bytes") / MIB,
+        );
         Ok(())
     }
+}
 
-    /// The next ack; never ends while nothing is on its way.
-    async fn ack_if_any(&mut self) -> Outcome<()> {
-        if self.sent_at.is_empty() {
-            std::future::pending::<()>().await;
-        }
-        self.ack().await
+// === impl Turns ===
+
+impl Turns {
+    fn add(&mut self, rows: usize, cpu_s: f64, wall_s: f64, bytes: f64) {
+        self.rows_core.push(rows as f64 / cpu_s);
+        self.rows_wall.push(rows as f64 / wall_s);
+        self.bytes = bytes / rows as f64;
+    }
+
+    fn best(&self) -> f64 {
+        self.rows_core.iter().copied().fold(0.0, f64::max)
+    }
+
+    fn median(&self) -> f64 {
+        percentile(&mut self.rows_core.clone(), 0.5)
+    }
+
+    #[allow(clippy::print_stdout, reason = "what a bench is for")]
+    fn print(&self, who: &str) {
+        println!(
+            "{who:<38} {:>8.0} rows/s/core best, {:>8.0} median  {:>5.1} B/event",
+            self.best(),
+            self.median(),
+            self.bytes
+        );
+    }
+
+    #[allow(clippy::print_stdout, reason = "what a bench is for")]
+    fn print_ratio(&self, who: &str, peer: &Self) {
+        println!(
+            "{who:<38} {:>8.2} best, {:.2} median, {:.2} B/event",
+            self.best() / peer.best(),
+            self.median() / peer.median(),
+            self.bytes / peer.bytes
+        );
     }
 }

@@ -1,15 +1,13 @@
 //! System calls as a busy node makes them: few programs, many files, all columns
 //! filled that a collector fills.
 
-mod build;
-
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// 2026-11-24, noon.
-const BEGIN_US: i64 = 1_795_521_600_000_000;
+use super::{BEGIN_US, node_columns};
+
 const PODS: usize = 40;
 const PROCESSES_A_POD: usize = 12;
 const PROGRAMS: [&str; 10] =
@@ -17,9 +15,9 @@ const PROGRAMS: [&str; 10] =
 const FOLDERS: [&str; 6] =
     ["/etc", "/usr/lib/x86_64-linux-gnu", "/var/lib/app/data", "/proc/self", "/tmp", "/srv/www/static"];
 
-/// A seeded stream of events, batch by batch, in the order of time.
+/// A seeded stream of one node's events, in the order of time.
 #[derive(Debug)]
-pub struct Events {
+pub(super) struct Node {
     random: StdRng,
     processes: Vec<Process>,
     seq: i64,
@@ -28,37 +26,36 @@ pub struct Events {
 
 /// One running program.
 #[derive(Debug, Clone)]
-struct Process {
-    pod: usize,
-    pid: i64,
-    program: &'static str,
-    parent: &'static str,
-    start_us: i64,
+pub(super) struct Process {
+    pub(super) pod: usize,
+    pub(super) pid: i64,
+    pub(super) program: &'static str,
+    pub(super) parent: &'static str,
+    pub(super) start_us: i64,
 }
 
 /// What a process did.
 #[derive(Debug, Clone)]
-struct Event {
-    process: Process,
-    time_us: i64,
-    seq: i64,
-    kind: Kind,
-    rawres: i64,
+pub(super) struct Event {
+    pub(super) process: Process,
+    pub(super) time_us: i64,
+    pub(super) seq: i64,
+    pub(super) kind: Kind,
+    pub(super) rawres: i64,
 }
 
 #[derive(Debug, Clone)]
-enum Kind {
+pub(super) enum Kind {
     Open { folder: &'static str, file: String, write: bool },
     Connect { ip: String, port: i64, local_port: i64 },
     Exec { argument: String },
     Exit,
 }
 
-// === impl Events ===
+// === impl Node ===
 
-impl Events {
-    /// The same seed makes the same events.
-    pub fn new(seed: u64) -> Self {
+impl Node {
+    pub(super) fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let process = |index: usize| Process {
             pod: index / PROCESSES_A_POD,
@@ -71,10 +68,9 @@ impl Events {
         Self { random, processes, seq: 0, time_us: BEGIN_US }
     }
 
-    /// The next events as one batch of the wire schema of `syscalls`.
-    pub fn batch(&mut self, rows: usize) -> Result<RecordBatch, ArrowError> {
+    pub(super) fn batch(&mut self, rows: usize) -> Result<RecordBatch, ArrowError> {
         let events: Vec<Event> = (0..rows).map(|_| self.event()).collect();
-        build::batch(&events)
+        node_columns::batch(&events)
     }
 
     fn event(&mut self) -> Event {
@@ -114,27 +110,5 @@ impl Events {
             94..97 => Kind::Exec { argument: format!("--task={}", self.random.random_range(0..500)) },
             _ => Kind::Exit,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use arrow::array::Array;
-    use bailiwick_proto::Table;
-
-    #[test]
-    fn the_same_seed_makes_the_same_events() {
-        let (mut a, mut b) = (Events::new(1), Events::new(1));
-        assert_eq!(a.batch(100).unwrap(), b.batch(100).unwrap());
-        assert_ne!(a.batch(100).unwrap(), Events::new(2).batch(100).unwrap());
-    }
-
-    #[test]
-    fn most_columns_are_filled() {
-        let batch = Events::new(1).batch(2_000).unwrap();
-        assert_eq!(batch.schema(), Table::Syscalls.wire_schema());
-        let filled = batch.columns().iter().filter(|column| column.null_count() < batch.num_rows());
-        assert!(filled.count() * 100 > batch.num_columns() * 85);
     }
 }

@@ -12,7 +12,7 @@ use arrow::error::ArrowError;
 use bailiwick_proto::Table;
 use bailiwick_proto::schema::{pair_fields, process_fields};
 
-use super::{Event, Kind, Process};
+use super::node::{Event, Kind, Process};
 
 pub(super) fn batch(events: &[Event]) -> Result<RecordBatch, ArrowError> {
     let schema = Table::Syscalls.wire_schema();
