@@ -14,25 +14,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Outcome, cpu};
 
-/// What an ingester may keep waiting, bytes of batches: see its configuration.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// Received and not yet durable.
-    pub inflight_bytes: usize,
-    /// Rows go to the tables when so much waits; acks stop at four times as much.
-    pub flush_at_bytes: usize,
-}
-
 /// Serves Ship over the bucket until standard input ends, then drains. Says
 /// where it listens when it does, and what it took in the end, as lines of JSON.
-pub async fn run(bucket: &Path, tenants: &Path, bounds: Bounds) -> Outcome<()> {
+pub async fn run(bucket: &Path, tenants: &Path, memory_bytes: usize) -> Outcome<()> {
     let lake = Lake::open(&bucket.display().to_string(), "bench").await?;
     let config = Config {
         listen: ([127, 0, 0, 1], 0).into(),
         tenants_file: Some(tenants.to_owned()),
         drain_timeout_ms: 600_000,
-        inflight_bytes: bounds.inflight_bytes,
-        flush_at_bytes: bounds.flush_at_bytes,
+        memory_bytes,
         ..Config::default()
     };
     let stop = CancellationToken::new();

@@ -44,9 +44,9 @@ pub struct Config {
     /// A WAL object is closed at this many bytes of batches.
     pub group_at_bytes: usize,
     /// What rows may take of this process's memory, bytes. An eighth is for
-    /// batches that are received and not yet durable, a quarter for durable ones
-    /// that wait for the tables, the rest for sorting and writing them; senders
-    /// wait while a part is full.
+    /// batches that are received and not yet durable, three for durable ones that
+    /// wait for the tables, the rest for sorting and writing some of these at a
+    /// time; senders wait while a part is full.
     pub memory_bytes: usize,
     /// Rows go from the WAL to the tables at least this often, milliseconds.
     pub flush_after_ms: u64,
@@ -77,14 +77,15 @@ impl Config {
         self.memory_bytes / 8
     }
 
-    /// Rows go to the tables earlier when so many bytes of them wait.
+    /// Rows go to the tables earlier when so many bytes of them wait, and no more
+    /// than these at a time.
     pub fn flush_at_bytes(&self) -> usize {
-        self.memory_bytes / 8
+        self.memory_bytes / 16 * 3
     }
 
     /// Acks stop while so many bytes wait for the tables.
     pub fn pending_bytes(&self) -> usize {
-        self.memory_bytes / 4
+        self.flush_at_bytes() * 2
     }
 
     /// Which rows wait for more of their kind.

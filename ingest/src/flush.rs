@@ -24,8 +24,9 @@ use crate::window::{Origin, Window, memory_bytes};
 /// How long an object without rows stays: no process sleeps that long and then
 /// goes on writing.
 const SIGNS_KEPT_US: i64 = 24 * 3600 * 1_000_000;
-/// Files that no commit names yet are written anew after this time.
-const FILES_WAIT_AT_MOST: Duration = Duration::from_secs(600);
+/// Files that no commit names yet are written anew after this time: less than
+/// half of the shortest grace after which vacuum may delete them.
+const FILES_WAIT_AT_MOST: Duration = Duration::from_secs(25);
 
 /// Moves windows into the tables of one bucket.
 #[derive(Debug, Clone)]

@@ -35,15 +35,14 @@ pub mod upkeep;
 pub mod wal;
 pub mod window;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bailiwick_lake::Lake;
 use bailiwick_proto::IngesterId;
 use prometheus_client::registry::Registry;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
@@ -106,20 +105,16 @@ impl Ingest {
             tokio::spawn(mapping.clone().follow(file, metrics.clone(), stop.clone()));
         }
         let (own, counts) = (Arc::clone(&lake), metrics.upkeep.clone());
-        let upkeep = Upkeep::new(own, ingester.clone(), &config, retention, counts, stop.clone());
+        let upkeep =
+            Upkeep::new(Arc::clone(&own), ingester.clone(), &config, retention, counts, stop.clone());
         let announcer = Arc::new(Announcer::new(wal.last_number()));
         let pending = Arc::new(Pending::default());
         let (requests, received) = mpsc::channel(256);
         let (landed, to_flush) = mpsc::unbounded_channel();
         let (carries, to_carry) = mpsc::channel(1);
-        let adopter = Adopter::new(Arc::clone(&lake), ingester.clone(), metrics.clone(), &config);
+        let adopter = Adopter::new(Arc::clone(&own), ingester.clone(), metrics.clone(), &config);
         let flush_loop = FlushLoop {
-            flusher: Flusher::new(
-                Arc::clone(&lake),
-                ingester.clone(),
-                metrics.clone(),
-                config.checkpoint_every,
-            ),
+            flusher: Flusher::new(own, ingester.clone(), metrics.clone(), config.checkpoint_every),
             left,
             landed: to_flush,
             carries,
@@ -138,17 +133,7 @@ impl Ingest {
             config: config.clone(),
             metrics: metrics.clone(),
         };
-        let memory_pieces = (config.inflight_bytes() / 1024).clamp(1, Semaphore::MAX_PERMITS);
-        let shared = Arc::new(Shared {
-            lake,
-            requests,
-            mapping,
-            metrics: metrics.clone(),
-            memory: Arc::new(Semaphore::new(memory_pieces)),
-            memory_pieces,
-            streams: Mutex::new(HashMap::new()),
-            stop: stop.clone(),
-        });
+        let shared = Shared::new(lake, requests, mapping, metrics.clone(), &config, stop.clone());
         let tail = TailService { ingester, announcer, guard: Guard::default(), metrics, stop: stop.clone() };
         let (listen_addr, door) = (listeners.addr, Arc::clone(&listeners.door));
         Ok(Self {

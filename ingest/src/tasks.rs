@@ -238,11 +238,13 @@ impl FlushLoop {
             };
             let lag_us = waiting.window.oldest_us().map_or(0, |oldest_us| now_us() - oldest_us);
             self.metrics.flush_lag.set(lag_us / 1_000_000);
-            if last || waiting.is_due(self.config.flush_at_bytes()) {
-                self.round(&mut waiting, last).await;
-            }
             if last {
+                // A failure ends it: what is left stays in the wal.
+                while self.round(&mut waiting, true).await && !waiting.window.is_empty() {}
                 return;
+            }
+            if waiting.is_due(self.config.flush_at_bytes()) {
+                self.round(&mut waiting, false).await;
             }
         }
     }
@@ -250,7 +252,7 @@ impl FlushLoop {
     /// One flush, and the deletion of what the one before it committed: a
     /// flush later than it could go, so that readers that have just listed it
     /// find it.
-    async fn round(&mut self, waiting: &mut Waiting, last: bool) {
+    async fn round(&mut self, waiting: &mut Waiting, last: bool) -> bool {
         let flushed = match self.flush(&mut waiting.window, last).await {
             Ok(flushed) => flushed,
             Err(error) => {
@@ -259,7 +261,7 @@ impl FlushLoop {
                 tracing::error!(%error, cause, last, "rows stay in the wal, they are flushed later");
                 waiting.failures += 1;
                 waiting.due = tokio::time::Instant::now() + self.pause(waiting.failures);
-                return;
+                return false;
             }
         };
         waiting.failures = 0;
@@ -270,37 +272,45 @@ impl FlushLoop {
         if last {
             waiting.deletable.extend(flushed.into_numbers());
             self.clean_up(waiting).await;
-            return;
+            return true;
         }
         self.clean_up(waiting).await;
         waiting.newest = waiting.newest.max(through);
         waiting.deletable.extend(flushed.into_numbers());
+        true
     }
 
-    /// Moves a window into the tables and returns it; what arrived meanwhile
-    /// takes its place. Rows too few for files are carried over first, and when
+    /// Moves a window, or as much of it as may be sorted at a time, into the
+    /// tables and returns that; the rest and what arrived meanwhile take its
+    /// place. Rows too few for files are carried over first, and when
     /// there are no others, they all wait where they are. After an error the
     /// window holds everything that still waits.
     async fn flush(&mut self, window: &mut Window, last: bool) -> Result<Window, IngestError> {
+        let flushing = window.take_first(self.config.flush_at_bytes());
+        let done = self.commit(&flushing, window, last).await;
+        if let Ok(true) = done {
+            return Ok(flushing);
+        }
+        let later = std::mem::replace(window, flushing);
+        window.append(later);
+        done.map(|_| Window::default())
+    }
+
+    /// False where everything waits.
+    async fn commit(
+        &mut self,
+        flushing: &Window,
+        later: &mut Window,
+        last: bool,
+    ) -> Result<bool, IngestError> {
         let policy = (!last).then(|| self.config.carry_policy());
-        let round = self.flusher.plan(window, policy.as_ref(), now_us()).await?;
-        let waits = !last && !round.makes_files() && window.objects() < OBJECTS_AT_MOST;
-        if waits {
-            return Ok(Window::default());
+        let round = self.flusher.plan(flushing, policy.as_ref(), now_us()).await?;
+        if !last && !round.makes_files() && flushing.objects() < OBJECTS_AT_MOST {
+            return Ok(false);
         }
-        let flushing = std::mem::take(window);
-        let done = match self.carry(&round, window).await {
-            Ok(carried) => self.flusher.commit(&round, carried).await,
-            Err(error) => Err(error),
-        };
-        match done {
-            Ok(()) => Ok(flushing),
-            Err(error) => {
-                let later = std::mem::replace(window, flushing);
-                window.append(later);
-                Err(error)
-            }
-        }
+        let carried = self.carry(&round, later).await?;
+        self.flusher.commit(&round, carried).await?;
+        Ok(true)
     }
 
     /// Has a round's small rows written once more, and takes note of what the

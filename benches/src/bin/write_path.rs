@@ -11,7 +11,6 @@ use bailiwick_benches::child::Child;
 use bailiwick_benches::events::{DataSet, Events};
 use bailiwick_benches::percentile::percentile;
 use bailiwick_benches::send::Pace;
-use bailiwick_benches::serve::Bounds;
 use bailiwick_benches::{Outcome, duckdb, send, serve, watch};
 use bailiwick_ingest::{sort, stamp, tenants};
 use bailiwick_lake::to_public;
@@ -51,18 +50,9 @@ struct Arguments {
     /// Where the bucket is made
     #[arg(long, default_value = "target")]
     dir: PathBuf,
-    #[command(flatten)]
-    bounds: BoundArguments,
-}
-
-#[derive(Debug, Clone, Copy, clap::Args)]
-struct BoundArguments {
-    /// Ingest's `inflight_bytes`, MiB
-    #[arg(long, default_value_t = 128)]
-    inflight_mib: usize,
-    /// Ingest's `flush_at_bytes`, MiB
-    #[arg(long, default_value_t = 128)]
-    flush_at_mib: usize,
+    /// Ingest's `memory_bytes`, MiB
+    #[arg(long, default_value_t = 1024)]
+    memory_mib: usize,
 }
 
 /// What one process of the bench does; the bench starts these itself.
@@ -72,8 +62,7 @@ enum Role {
     Serve {
         bucket: PathBuf,
         tenants: PathBuf,
-        #[command(flatten)]
-        bounds: BoundArguments,
+        memory_mib: usize,
     },
     Send {
         url: String,
@@ -167,7 +156,9 @@ fn number(answer: &Value, name: &str) -> f64 {
 impl Role {
     async fn run(self) -> Outcome<()> {
         match self {
-            Self::Serve { bucket, tenants, bounds } => serve::run(&bucket, &tenants, bounds.into()).await,
+            Self::Serve { bucket, tenants, memory_mib } => {
+                serve::run(&bucket, &tenants, memory_mib << 20).await
+            }
             Self::Send { url, name, file, length_s, rows_per_s, sent } => {
                 let pace = match (length_s.map(Duration::from_secs), rows_per_s) {
                     (Some(length), Some(rows_per_s)) => Pace::Rate { rows_per_s, length },
@@ -180,12 +171,6 @@ impl Role {
                 watch::run(&bucket, Duration::from_secs(length_s), &seen).await
             }
         }
-    }
-}
-
-impl From<BoundArguments> for Bounds {
-    fn from(arguments: BoundArguments) -> Self {
-        Self { inflight_bytes: arguments.inflight_mib << 20, flush_at_bytes: arguments.flush_at_mib << 20 }
     }
 }
 
@@ -234,10 +219,8 @@ impl Bench {
         let _ = std::fs::remove_dir_all(self.path(&format!("bucket-{}", self.buckets)));
         self.buckets += 1;
         let bucket = self.path(&format!("bucket-{}", self.buckets));
-        let BoundArguments { inflight_mib, flush_at_mib } = self.arguments.bounds;
-        let bounds = [format!("--inflight-mib={inflight_mib}"), format!("--flush-at-mib={flush_at_mib}")];
-        let mut serving =
-            Child::start(&["serve", &bucket, &self.path("tenants.yaml"), &bounds[0], &bounds[1]])?;
+        let memory_mib = self.arguments.memory_mib.to_string();
+        let mut serving = Child::start(&["serve", &bucket, &self.path("tenants.yaml"), &memory_mib])?;
         let url = serving.answer()?["url"].as_str().ok_or("no url")?.to_owned();
         Ok((serving, url, bucket))
     }
@@ -322,13 +305,13 @@ impl Bench {
         }
         serving.finish();
         let served = serving.answer()?;
-        let BoundArguments { inflight_mib, flush_at_mib } = self.arguments.bounds;
         println!(
             "overload: {FLOODING} senders, {rows:.0} rows acknowledged in {} s, {:.0} of them committed; peak memory {:.0} MiB, \
-             bounds {inflight_mib} + 4 × {flush_at_mib} MiB of batches",
+             of {} MiB that it may take",
             self.arguments.length_s,
             number(&served, "rows"),
             number(&served, "peak_bytes") / MIB,
+            self.arguments.memory_mib,
         );
         Ok(())
     }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Guard;
+use crate::config::Config;
 use crate::dedupe::Verdict;
 use crate::loss::Loss;
 use crate::metrics::{Metrics, NodeLabel};
@@ -84,6 +85,32 @@ struct Waiting {
 }
 
 type Replies = mpsc::Sender<Result<ShipReply, Status>>;
+
+// === impl Shared ===
+
+impl Shared {
+    pub(crate) fn new(
+        lake: Arc<Lake>,
+        requests: mpsc::Sender<tasks::Request>,
+        mapping: SharedMapping,
+        metrics: Metrics,
+        config: &Config,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let memory_pieces = (config.inflight_bytes() / PIECE_BYTES).clamp(1, Semaphore::MAX_PERMITS);
+        let memory = Arc::new(Semaphore::new(memory_pieces));
+        Arc::new(Self {
+            lake,
+            requests,
+            mapping,
+            metrics,
+            memory,
+            memory_pieces,
+            streams: Mutex::default(),
+            stop,
+        })
+    }
+}
 
 // === impl ShipService ===
 
