@@ -22,7 +22,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::disk::SmallDisk;
-use crate::harness::weed::Weed;
+use crate::harness::weed::{Weed, free_port};
 use crate::harness::{Up, skip, wait_until};
 
 const EVENT: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"AUDIT_ID","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/acme-prod/configmaps/a","verb":"get","user":{"username":"alice"},"sourceIPs":["10.0.0.9"],"objectRef":{"resource":"configmaps","namespace":"acme-prod","name":"a","apiVersion":"v1"},"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-11-24T01:00:00.000000Z","stageTimestamp":"2026-11-24T01:00:00.010000Z"}"#;
@@ -90,7 +90,7 @@ impl Scene {
         let given = std::env::var("BAILIWICK_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed: u64 = given.unwrap_or_else(rand::random);
         println!("BAILIWICK_TEST_SEED={seed}");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port().local_addr().unwrap().port();
         let server = format!(
             "{bucket}\n[ingest]\nlisten = \"127.0.0.1:{port}\"\nflush_after_ms = 400\n\
              [query]\nhttp_listen = \"127.0.0.1:0\"\npgwire_listen = \"127.0.0.1:0\"\n"

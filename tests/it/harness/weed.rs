@@ -1,7 +1,9 @@
 //! A real S3 service, SeaweedFS, in a folder of its own. Included by the tests
 //! of several rooms, so it needs nothing but the standard library and `tempfile`.
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::{BuildHasher, Hasher};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -180,6 +182,17 @@ fn program() -> Option<PathBuf> {
 
 /// Ports that nobody has at this moment, all of them at once.
 fn free_ports() -> [u16; PORTS.len()] {
-    let held = PORTS.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
+    PORTS.map(|_| free_port()).map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// A port that will still be free when whoever had it is started again: below
+/// those that the kernel gives away by itself.
+pub(crate) fn free_port() -> TcpListener {
+    loop {
+        let chance = RandomState::new().build_hasher().finish();
+        let port = 16_000 + u16::try_from(chance % 16_000).unwrap();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener;
+        }
+    }
 }
