@@ -22,6 +22,7 @@ import duckdb, json, os, sys, time
 source, target, order, columns = sys.argv[1:5]
 con = duckdb.connect()
 con.execute("SET threads = 1")
+con.execute("SET enable_progress_bar = false")
 con.execute(f"CREATE TABLE events AS SELECT {columns} FROM read_parquet('{source}')")
 rows = con.execute("SELECT count(*) FROM events").fetchone()[0]
 wall, cpu = time.perf_counter(), time.process_time()
