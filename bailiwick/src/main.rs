@@ -12,6 +12,7 @@
 //! script can trust.
 
 mod alert_line;
+mod allocator;
 mod amount;
 mod backend;
 mod cli;
@@ -45,6 +46,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
+    allocator::set_up();
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,13 @@ use serde_json::Value;
 
 use crate::Outcome;
 
+/// As `bailiwick` sets the allocator up for itself at its start.
+const ALLOCATOR: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "2"),
+    ("MALLOC_MMAP_THRESHOLD_", "1048576"),
+    ("MALLOC_TRIM_THRESHOLD_", "67108864"),
+];
+
 /// A running part. It is ended when it goes out of scope.
 #[derive(Debug)]
 pub struct Child {
@@ -21,6 +28,7 @@ impl Child {
     pub fn start(arguments: &[&str]) -> Outcome<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.envs(ALLOCATOR);
         let mut process = command.spawn()?;
         let stdout = process.stdout.take().ok_or("no standard output")?;
         Ok(Self { process, lines: BufReader::new(stdout).lines() })

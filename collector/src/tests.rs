@@ -143,7 +143,7 @@ async fn losses_are_delivered_after_a_restart() {
 /// Method: more than fits while ingest is away, then ingest comes back.
 #[tokio::test]
 async fn rows_and_losses_of_a_full_spool_are_all_there_were() {
-    const BATCHES: i64 = 60;
+    const BATCHES: i64 = 300;
     const ROWS: i64 = 300;
     let dir = tempfile::tempdir().unwrap();
     let mut config = nothing(dir.path());

@@ -161,7 +161,7 @@ impl Follower {
     async fn rows(&mut self, reply: TailReply) -> Result<(), Lost> {
         let mut newest = None;
         if let Ok(table) = reply.table.parse::<Table>() {
-            match wire::decode_trusted(&reply.arrow_ipc) {
+            match wire::decode_trusted(&reply.arrow_ipc, &table.stamped_schema()) {
                 Ok(batches) => {
                     for batch in &batches {
                         self.batch(table, batch).await?;

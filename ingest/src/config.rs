@@ -44,8 +44,8 @@ pub struct Config {
     /// A WAL object is closed at this many bytes of batches.
     pub group_at_bytes: usize,
     /// What rows may take of this process's memory, bytes. An eighth is for
-    /// batches that are received and not yet durable, three for durable ones that
-    /// wait for the tables, the rest for sorting and writing some of these at a
+    /// batches that are received and not yet durable, two for durable ones that
+    /// wait for the tables, the rest for sorting and writing half of these at a
     /// time; senders wait while a part is full.
     pub memory_bytes: usize,
     /// Rows go from the WAL to the tables at least this often, milliseconds.
@@ -80,7 +80,7 @@ impl Config {
     /// Rows go to the tables earlier when so many bytes of them wait, and no more
     /// than these at a time.
     pub fn flush_at_bytes(&self) -> usize {
-        self.memory_bytes / 16 * 3
+        self.memory_bytes / 8
     }
 
     /// Acks stop while so many bytes wait for the tables.
@@ -129,7 +129,7 @@ impl Default for Config {
             retention_file: None,
             group_wait_ms: 5,
             group_at_bytes: 8 << 20,
-            memory_bytes: 1 << 30,
+            memory_bytes: 1536 << 20,
             flush_after_ms: 30_000,
             carry_below_rows: 10_000,
             carry_at_most_ms: 600_000,

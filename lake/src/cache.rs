@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::keys::WalKey;
-use crate::view::PublicRows;
+use crate::view::WalRows;
 
 #[derive(Debug)]
 pub(crate) struct WalCache {
@@ -21,7 +21,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Entry {
-    rows: Arc<PublicRows>,
+    rows: Arc<WalRows>,
     used: u64,
 }
 
@@ -32,7 +32,7 @@ impl WalCache {
         Self { limit_bytes, inner: Mutex::default() }
     }
 
-    pub(crate) fn get(&self, key: &WalKey) -> Option<Arc<PublicRows>> {
+    pub(crate) fn get(&self, key: &WalKey) -> Option<Arc<WalRows>> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.clock += 1;
         let now = inner.clock;
@@ -41,7 +41,7 @@ impl WalCache {
         Some(Arc::clone(&entry.rows))
     }
 
-    pub(crate) fn insert(&self, key: WalKey, rows: Arc<PublicRows>) {
+    pub(crate) fn insert(&self, key: WalKey, rows: Arc<WalRows>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.clock += 1;
         let used = inner.clock;
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn the_one_not_used_longest_goes_first() {
         let cache = WalCache::new(20);
-        let rows = || Arc::new(PublicRows { bytes: 10, ..PublicRows::damaged() });
+        let rows = || Arc::new(WalRows { bytes: 10, ..WalRows::damaged() });
         cache.insert(key(1), rows());
         cache.insert(key(2), rows());
         assert!(cache.get(&key(1)).is_some());

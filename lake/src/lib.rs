@@ -42,7 +42,7 @@ pub use store::{BucketConfig, DirectoryStore, Probe, S3Config, open as open_stor
 pub use table::{
     Change, ChangeKind, Cleaned, Committed, DataFile, LOG_KEPT_AT_LEAST_MS, TableLog, TableSnapshot, Txn,
 };
-pub use view::{View, to_public};
+pub use view::{View, to_public, to_public_columns};
 pub use wal::{
     CollectorState, EncodedRows, HighWater, Hold, Incarnation, Segment, WalHeader, WalKind, WalObject,
 };
@@ -236,7 +236,7 @@ impl Lake {
         done.map(drop).map_err(|source| LakeError::store("write", &key, source))
     }
 
-    pub(crate) async fn public_rows(&self, key: &WalKey) -> Result<Arc<view::PublicRows>, LakeError> {
+    pub(crate) async fn wal_rows(&self, key: &WalKey) -> Result<Arc<view::WalRows>, LakeError> {
         if let Some(rows) = self.cache.get(key) {
             return Ok(rows);
         }
@@ -245,7 +245,7 @@ impl Lake {
             // its rows in `losses`; readers go on with the rest.
             Err(error) if error.is_damage() => {
                 tracing::error!(%error, "damaged wal object left out of what queries see");
-                view::PublicRows::damaged()
+                view::WalRows::damaged()
             }
             done => done?,
         };
@@ -254,9 +254,9 @@ impl Lake {
         Ok(rows)
     }
 
-    async fn decode_wal(&self, key: &WalKey) -> Result<view::PublicRows, LakeError> {
+    async fn decode_wal(&self, key: &WalKey) -> Result<view::WalRows, LakeError> {
         let object = self.read_wal(key).await?;
-        let rows = tokio::task::spawn_blocking(move || view::public_rows(&object)).await;
+        let rows = tokio::task::spawn_blocking(move || view::wal_rows(&object)).await;
         rows.map_err(|source| LakeError::Task { operation: "decode a wal object", source })?
     }
 

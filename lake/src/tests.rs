@@ -83,7 +83,14 @@ async fn a_view_is_the_version_and_exactly_the_wal_above_it() {
     commit(&lake, 3, 3).await;
     let after = lake.view(Table::Losses).await.unwrap();
     assert_eq!(counts(&after), [4, 5]);
-    assert_eq!(after.wal[0].schema(), Table::Losses.public_schema());
+    assert_eq!(after.wal[0].schema(), Table::Losses.stamped_schema());
+    let public = to_public(Table::Losses, &after.wal[0]).unwrap();
+    assert_eq!(public.schema(), Table::Losses.public_schema());
+    assert_eq!(
+        to_public_columns(Table::Losses, &after.wal[0], &[10, 0]).unwrap(),
+        public.project(&[10, 0]).unwrap()
+    );
+    assert_eq!(to_public_columns(Table::Losses, &after.wal[0], &[]).unwrap().num_rows(), 1);
     assert_eq!(after.wal_through, [WalKey { ingester: ingester(), number: 5 }]);
     assert_eq!(lake.view(Table::Syscalls).await.unwrap().wal.len(), 0);
 }

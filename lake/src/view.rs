@@ -9,8 +9,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::cast;
+use arrow::datatypes::Field;
+use arrow::error::ArrowError;
 use bailiwick_proto::{IngesterId, Table};
 
 use crate::keys::WalKey;
@@ -30,8 +32,8 @@ pub struct View {
     pub version: i64,
     /// The committed files of that version.
     pub files: Vec<DataFile>,
-    /// The rows that are durable but not yet committed: public schema, all
-    /// tenants mixed, in the order of arrival.
+    /// The rows that are durable but not yet committed: stamped schema, see
+    /// [`to_public`], all tenants mixed, in the order of arrival.
     pub wal: Vec<RecordBatch>,
     /// Per ingester, the last WAL object that this view holds, committed or not.
     pub wal_through: Vec<WalKey>,
@@ -39,18 +41,18 @@ pub struct View {
     pub damaged: Vec<WalKey>,
 }
 
-/// A WAL object's rows in the public schema.
+/// A WAL object's rows, stamped schema.
 #[derive(Debug)]
-pub(crate) struct PublicRows {
+pub(crate) struct WalRows {
     pub(crate) tables: Vec<(Table, Vec<RecordBatch>)>,
     pub(crate) bytes: usize,
     pub(crate) is_carried: bool,
     pub(crate) damaged: bool,
 }
 
-// === impl PublicRows ===
+// === impl WalRows ===
 
-impl PublicRows {
+impl WalRows {
     /// What stands for an object that cannot be read.
     pub(crate) fn damaged() -> Self {
         Self { tables: vec![], bytes: 0, is_carried: false, damaged: true }
@@ -83,7 +85,7 @@ async fn attempt(lake: &Lake, table: Table) -> Result<View, LakeError> {
             }
         };
         if key.number > boundary.committed {
-            let rows = lake.public_rows(key).await?;
+            let rows = lake.wal_rows(key).await?;
             if rows.damaged {
                 damaged.push(key.clone());
             }
@@ -117,25 +119,41 @@ pub(crate) fn last_of_each(listed: &[WalKey]) -> Vec<WalKey> {
     last
 }
 
-/// Decodes a WAL object and casts its rows to what SQL shows.
-pub(crate) fn public_rows(object: &WalObject) -> Result<PublicRows, LakeError> {
-    let (mut tables, mut bytes) = (Vec::new(), 0);
-    let is_carried = object.header().is_carried();
-    for (table, batches) in object.rows()? {
-        let failed = |source| LakeError::Rows { key: object.key().path().to_string(), table, source };
-        let batches = batches.iter().map(|batch| to_public(table, batch)).collect::<Result<Vec<_>, _>>();
-        let batches = batches.map_err(|error| failed(error.into()))?;
-        bytes += batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
-        tables.push((table, batches));
-    }
-    Ok(PublicRows { tables, bytes, is_carried, damaged: false })
+/// Decodes a WAL object.
+pub(crate) fn wal_rows(object: &WalObject) -> Result<WalRows, LakeError> {
+    let tables = object.rows()?;
+    let batches = tables.iter().flat_map(|(_, batches)| batches);
+    // Columns of nulls share one another's memory.
+    let filled = |column: &&ArrayRef| column.null_count() < column.len();
+    let size = |batch: &RecordBatch| -> usize {
+        batch.columns().iter().filter(filled).map(|column| column.get_array_memory_size()).sum()
+    };
+    let bytes = batches.map(size).sum();
+    Ok(WalRows { tables, bytes, is_carried: object.header().is_carried(), damaged: false })
 }
 
 /// A stamped batch in the table's public schema: dictionaries become text.
-pub fn to_public(table: Table, batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let schema = table.public_schema();
-    let column =
-        |(column, field): (&ArrayRef, &Arc<arrow::datatypes::Field>)| cast(column, field.data_type());
-    let columns = batch.columns().iter().zip(schema.fields()).map(column).collect::<Result<_, _>>()?;
-    RecordBatch::try_new(schema, columns)
+pub fn to_public(table: Table, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let all: Vec<usize> = (0..table.public_schema().fields().len()).collect();
+    to_public_columns(table, batch, &all)
+}
+
+/// The same for some columns, given by their places in the public schema: text
+/// is large, and most questions are about a few columns.
+pub fn to_public_columns(
+    table: Table,
+    batch: &RecordBatch,
+    wanted: &[usize],
+) -> Result<RecordBatch, ArrowError> {
+    let schema = Arc::new(table.public_schema().project(wanted)?);
+    let column = |(index, field): (&usize, &Arc<Field>)| {
+        let column = batch.column(*index);
+        match column.null_count() == column.len() {
+            true => Ok(new_null_array(field.data_type(), column.len())),
+            false => cast(column, field.data_type()),
+        }
+    };
+    let columns = wanted.iter().zip(schema.fields()).map(column).collect::<Result<_, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema, columns, &options)
 }

@@ -254,7 +254,7 @@ impl WalObject {
     pub fn rows(&self) -> Result<Vec<(Table, Vec<RecordBatch>)>, LakeError> {
         let decode = |EncodedRows { table, arrow_ipc, .. }: EncodedRows| {
             let failed = |source| LakeError::Rows { key: self.key.path().to_string(), table, source };
-            Ok((table, wire::decode_trusted(&arrow_ipc).map_err(failed)?))
+            Ok((table, wire::decode_trusted(&arrow_ipc, &table.stamped_schema()).map_err(failed)?))
         };
         self.encoded()?.into_iter().map(decode).collect()
     }

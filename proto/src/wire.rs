@@ -71,17 +71,11 @@ pub enum WireError {
 /// Columns that are null in every row are left out, since [`decode`] fills what
 /// is missing with nulls: an event has values in some columns of many.
 pub fn encode(batch: &RecordBatch) -> Result<Vec<u8>, WireError> {
-    let filled = |index: &usize| batch.column(*index).logical_null_count() < batch.num_rows();
-    let mut sent: Vec<usize> = (0..batch.num_columns()).filter(filled).collect();
-    if sent.is_empty() && batch.num_columns() > 0 {
-        // How many rows there are is said by a column.
-        sent.push(0);
-    }
-    let sent = batch.project(&sent)?;
-    write(std::slice::from_ref(&sent), &sent.schema(), None)
+    write(std::slice::from_ref(batch), &batch.schema(), None)
 }
 
 /// Writes batches of one schema as one LZ4-compressed IPC stream, for the WAL.
+/// Columns that are null in every row of all of them are left out, as for the wire.
 pub fn encode_compressed(batches: &[RecordBatch], schema: &Schema) -> Result<Vec<u8>, WireError> {
     write(batches, schema, Some(CompressionType::LZ4_FRAME))
 }
@@ -115,10 +109,10 @@ fn read_untrusted(bytes: &[u8], schema: &SchemaRef) -> Result<RecordBatch, WireE
 }
 
 /// Reads an IPC stream that this system wrote and whose checksum was already
-/// verified.
-pub fn decode_trusted(bytes: &[u8]) -> Result<Vec<RecordBatch>, WireError> {
+/// verified; what was left out is filled with nulls.
+pub fn decode_trusted(bytes: &[u8], schema: &SchemaRef) -> Result<Vec<RecordBatch>, WireError> {
     let batches = StreamReader::try_new(Cursor::new(bytes), None)?;
-    Ok(batches.collect::<Result<_, _>>()?)
+    batches.map(|batch| conform(&batch?, schema)).collect()
 }
 
 fn write(
@@ -126,10 +120,18 @@ fn write(
     schema: &Schema,
     compression: Option<CompressionType>,
 ) -> Result<Vec<u8>, WireError> {
+    let filled = |index: &usize| {
+        batches.iter().any(|batch| batch.column(*index).logical_null_count() < batch.num_rows())
+    };
+    let mut sent: Vec<usize> = (0..schema.fields().len()).filter(filled).collect();
+    if sent.is_empty() && !schema.fields().is_empty() {
+        // How many rows there are is said by a column.
+        sent.push(0);
+    }
     let options = IpcWriteOptions::default().try_with_compression(compression)?;
-    let mut writer = StreamWriter::try_new_with_options(Vec::new(), schema, options)?;
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &schema.project(&sent)?, options)?;
     for batch in batches {
-        writer.write(batch)?;
+        writer.write(&batch.project(&sent)?)?;
     }
     Ok(writer.into_inner()?)
 }

@@ -9,11 +9,11 @@ mod files;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bailiwick_lake::{DataFile, Lake};
+use bailiwick_lake::{DataFile, Lake, to_public_columns};
 use bailiwick_proto::Table;
-use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch};
+use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Int32Type, SchemaRef};
 use datafusion::catalog::memory::MemoryCatalogProviderList;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider,
@@ -121,9 +121,12 @@ impl TableProvider for Partitions {
             parts.push(files::scan(self.table, state, &files, projection, predicate, limit)?);
         }
         if !pinned.wal.is_empty() || parts.is_empty() {
-            let wal = [pinned.wal.clone()];
-            let wal =
-                MemorySourceConfig::try_new(&wal, self.schema(), projection.cloned())?.with_limit(limit);
+            let all = || (0..self.schema().fields().len()).collect();
+            let wanted: Vec<usize> = projection.cloned().unwrap_or_else(all);
+            let public = |batch| to_public_columns(self.table, batch, &wanted);
+            let wal: Vec<RecordBatch> = pinned.wal.iter().map(public).collect::<Result<_, _>>()?;
+            let schema = Arc::new(self.schema().project(&wanted)?);
+            let wal = MemorySourceConfig::try_new(&[wal], schema, None)?.with_limit(limit);
             parts.push(datafusion::datasource::source::DataSourceExec::from_data_source(wal));
         }
         match parts.pop() {
@@ -139,10 +142,11 @@ fn in_sight(scope: &Scope, batch: RecordBatch) -> DfResult<RecordBatch> {
     if *scope == Scope::All {
         return Ok(batch);
     }
-    let tenants = batch.column_by_name("tenant").and_then(|column| column.as_string_opt::<i32>());
+    let tenants = batch.column_by_name("tenant").and_then(|column| column.as_dictionary_opt::<Int32Type>());
+    let tenants = tenants.and_then(|tenants| tenants.downcast_dict::<StringArray>());
     let tenants = tenants.ok_or_else(|| DataFusionError::Internal("wal rows without a tenant".to_owned()))?;
     let seen: BooleanArray =
-        tenants.iter().map(|tenant| Some(tenant.is_some_and(|name| scope.sees(name)))).collect();
+        tenants.into_iter().map(|tenant| Some(tenant.is_some_and(|name| scope.sees(name)))).collect();
     match seen.true_count() == batch.num_rows() {
         true => Ok(batch),
         false => Ok(filter_record_batch(&batch, &seen)?),

@@ -14,6 +14,7 @@ const CONFIG: &str = "\
 [ingest]
 listen = \"127.0.0.1:0\"
 flush_after_ms = 200
+carry_at_most_ms = 0
 checkpoint_every = 2
 retention_file = \"retention.yaml\"
 [ingest.upkeep]

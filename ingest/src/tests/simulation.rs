@@ -153,7 +153,8 @@ impl World {
         };
         // With one ingester half of the time, as in a small installation.
         let names = ["ingest-0", "ingest-1", "ingest-2"];
-        let seats = names[..if seed.is_multiple_of(2) { 1 } else { 3 }].iter().map(|name| seat(name)).collect();
+        let seats =
+            names[..if seed.is_multiple_of(2) { 1 } else { 3 }].iter().map(|name| seat(name)).collect();
         Self { random, store, lake, senders, seats, next_number: 0, now_us: NOON_US, has_weather: true }
     }
 

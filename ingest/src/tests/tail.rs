@@ -15,8 +15,9 @@ async fn follow(run: &Run, tables: &[&str]) -> Result<Streaming<TailReply>, toni
 }
 
 fn told(reply: &TailReply) -> Vec<i64> {
-    let table = reply.table.parse().unwrap();
-    wire::decode_trusted(&reply.arrow_ipc).unwrap().iter().flat_map(|batch| numbers(table, batch)).collect()
+    let table: Table = reply.table.parse().unwrap();
+    let batches = wire::decode_trusted(&reply.arrow_ipc, &table.stamped_schema()).unwrap();
+    batches.iter().flat_map(|batch| numbers(table, batch)).collect()
 }
 
 /// Goal: bucket up to the first message's number, then the stream, is all rows

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::{AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use bailiwick_lake::keys::aside_folder;
 use bailiwick_lake::{Change, Committed, DataFile, LakeError, TableSnapshot};
 use bailiwick_proto::{Table, TenantId};
@@ -280,14 +280,15 @@ impl Upkeep {
 /// How many rows of a tenant arrived before a moment.
 fn arrived(batch: &RecordBatch, tenant: &TenantId, before_us: i64) -> usize {
     let column = |name: &str| batch.column_by_name(name);
-    let tenants = column("tenant").and_then(|column| column.as_string_opt::<i32>());
+    let tenants = column("tenant").and_then(|column| column.as_dictionary_opt::<Int32Type>());
+    let tenants = tenants.and_then(|tenants| tenants.downcast_dict::<StringArray>());
     let times =
         column("ingest_time").and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
     let (Some(tenants), Some(times)) = (tenants, times) else { return batch.num_rows() };
     let before = |(of, time): &(Option<&str>, Option<i64>)| {
         *of == Some(tenant.as_str()) && time.is_none_or(|time_us| time_us < before_us)
     };
-    tenants.iter().zip(times).filter(before).count()
+    tenants.into_iter().zip(times).filter(before).count()
 }
 
 fn count(files: &[DataFile]) -> Count {
