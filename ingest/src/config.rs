@@ -43,10 +43,11 @@ pub struct Config {
     pub group_wait_ms: u64,
     /// A WAL object is closed at this many bytes of batches.
     pub group_at_bytes: usize,
-    /// What rows may take of this process's memory, bytes. An eighth is for
-    /// batches that are received and not yet durable, two for durable ones that
-    /// wait for the tables, the rest for sorting and writing half of these at a
-    /// time; senders wait while a part is full.
+    /// What rows may take of this process's memory, bytes. A sixteenth is for
+    /// batches that are received and not yet durable, three for durable ones that
+    /// wait for the tables, three for sorting half of these at a time, the rest for
+    /// what the allocator, the WAL and Parquet need beside; senders wait while a
+    /// part is full.
     pub memory_bytes: usize,
     /// Rows go from the WAL to the tables at least this often, milliseconds.
     pub flush_after_ms: u64,
@@ -74,13 +75,13 @@ pub struct Config {
 impl Config {
     /// Bytes of batches received but not yet durable.
     pub fn inflight_bytes(&self) -> usize {
-        self.memory_bytes / 8
+        self.memory_bytes / 16
     }
 
     /// Rows go to the tables earlier when so many bytes of them wait, and no more
     /// than these at a time.
     pub fn flush_at_bytes(&self) -> usize {
-        self.memory_bytes / 8
+        self.memory_bytes / 32 * 3
     }
 
     /// Acks stop while so many bytes wait for the tables.
@@ -129,7 +130,7 @@ impl Default for Config {
             retention_file: None,
             group_wait_ms: 5,
             group_at_bytes: 8 << 20,
-            memory_bytes: 1536 << 20,
+            memory_bytes: 2 << 30,
             flush_after_ms: 30_000,
             carry_below_rows: 10_000,
             carry_at_most_ms: 600_000,

@@ -105,6 +105,13 @@ pub enum IngestError {
         /// What is wrong and what would be right.
         reason: String,
     },
+    /// The thread that sorts and writes rows could not be started, or panicked.
+    #[error("the thread that writes rows did not do so")]
+    Thread {
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
     /// It was told to stop before it had started.
     #[error("ingest was stopped before it had taken its wal over")]
     Stopped,
@@ -125,7 +132,11 @@ impl IngestError {
             Self::Fenced { .. } => Action::Stop,
             Self::Lake(error) => error.action(),
             Self::Order(error) => error.action(),
-            Self::Server(_) | Self::Task(_) | Self::Stopped | Self::Overtaken { .. } => Action::Retry,
+            Self::Server(_)
+            | Self::Task(_)
+            | Self::Stopped
+            | Self::Overtaken { .. }
+            | Self::Thread { .. } => Action::Retry,
             _ => Action::Fix,
         }
     }

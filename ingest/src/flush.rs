@@ -14,6 +14,7 @@ use chrono::NaiveDate;
 use object_store::ObjectStoreExt;
 
 use crate::IngestError;
+use crate::background;
 use crate::carry::{self, Policy, Split};
 use crate::loss::Loss;
 use crate::metrics::Metrics;
@@ -301,7 +302,7 @@ impl Flusher {
         if batches.is_empty() {
             return Ok(vec![]);
         }
-        let encoded = tokio::task::spawn_blocking(move || encode(table, &batches)).await??;
+        let encoded = background::run(move || encode(table, &batches)).await??;
         let mut files = Vec::with_capacity(encoded.len());
         for Encoded { tenant, date, rows, min_time_us, max_time_us, null_times, bytes } in encoded {
             let name = data_name(&self.ingester, &fresh_name(), crc32c::crc32c(&bytes));

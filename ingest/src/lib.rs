@@ -18,6 +18,7 @@
 
 mod adopt;
 mod announce;
+mod background;
 pub mod carry;
 pub mod config;
 pub mod dedupe;

@@ -51,7 +51,7 @@ struct Arguments {
     #[arg(long, default_value = "target")]
     dir: PathBuf,
     /// Ingest's `memory_bytes`, MiB
-    #[arg(long, default_value_t = 1536)]
+    #[arg(long, default_value_t = 2048)]
     memory_mib: usize,
 }
 
