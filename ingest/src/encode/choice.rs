@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | `time`, `seq` and the other columns of [`RISING`] | differences (`DELTA_BINARY_PACKED`) | they rise within a process or stay near one another: `thread_tid` takes 0.8 where a dictionary takes 1.4, `proc_start_time` 0.21 for 0.40, `proc_pid` 0.07 for 0.18 |
 //! | all others | dictionary | most are one run of equal keys once rows are sorted: `ingest_time` takes 0.18 where differences take 0.38, `fd_num` 0.7 for 1.1, `evt_rawres` 1.2 for 2.0 |
-//! | all others | dictionaries up to 4 MiB, not 1 | where every fourth file name is a new one that saves 3 % of the bytes and 8 % of the time |
-//! | all | zstd 1 | higher levels take twice the time for 2 % of the bytes |
+//! | all others | dictionaries up to 4 MiB, not 1 | where every fourth file name is a new one that saves 3 % of the bytes |
+//! | all | zstd 1 | level 9 took twice the time for 2 % of the bytes when the design was measured |
 //! | of files with more than a page | minimum and maximum of each page | pages that cannot match are not read |
 //! | of smaller files | minimum and maximum of the file | a page index would say the same again, for every column a tenth of a kilobyte |
 //!
