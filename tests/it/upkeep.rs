@@ -28,6 +28,10 @@ pgwire_listen = \"127.0.0.1:0\"
 listen = \"127.0.0.1:0\"
 ";
 
+/// Of long ago; and of a time that nobody believes, so that it is of the day it came.
+const TIMES: [&str; 2] = ["2026-01-01T00:00:00.000000Z", "1999-01-01T00:00:00.000000Z"];
+const EVENT: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"a","stage":"ResponseComplete","requestURI":"/version","verb":"get","user":{"username":"alice"},"responseStatus":{"code":200},"requestReceivedTimestamp":"TIME","stageTimestamp":"TIME"}"#;
+
 /// A folder with a bucket in it.
 struct Site {
     dir: tempfile::TempDir,
@@ -40,7 +44,10 @@ impl Site {
         fs::write(dir.path().join("bailiwick.toml"), CONFIG).unwrap();
         fs::write(dir.path().join("retention.yaml"), "tables: {queries: 30}\n").unwrap();
         let site = Self { dir };
-        let up = Up::start(site.dir.path(), &[]);
+        let log = site.dir.path().join("audit.log");
+        fs::write(&log, TIMES.map(|time| EVENT.replace("TIME", time) + "\n").concat()).unwrap();
+        let up = Up::start(site.dir.path(), &["--audit-log", log.to_str().unwrap()]);
+        up.wait_for_count("SELECT count(*) FROM api_access", 2);
         let mut number = 0;
         while site.files("queries", "parquet").len() < 8 {
             up.rows(&format!("SELECT {number}"));
@@ -144,6 +151,14 @@ fn other_readers_see_the_same_rows_after_every_kind_of_upkeep() {
     assert!(site.files("queries", "json").len() < commits, "{said}");
     assert_eq!(site.read_by(&python), before, "after vacuum and clean-up of the log: {said}");
 
+    assert_eq!(before[0]["api_access"], serde_json::json!({ "_cluster": 2 }));
+    fs::write(site.dir.path().join("retention.yaml"), "tables: {queries: 30, api_access: 30}\n").unwrap();
+    let said = site.done(&["upkeep"]);
+    let after = site.read_by(&python);
+    assert_eq!(after[0], after[1]);
+    assert_eq!(after[0]["api_access"], serde_json::json!({ "_cluster": 1 }), "after retention: {said}");
+    assert_eq!(after[0]["queries"], before[0]["queries"]);
+
     site.done(&["tenant", "delete", "_cluster", "--reason", "a test", "--yes"]);
     let said = site.done(&["upkeep"]);
     assert!(said.contains("deleted   all of _cluster"), "{said}");
@@ -198,6 +213,10 @@ fn a_damaged_file_is_found_set_aside_and_the_rest_answers() {
     let (said, succeeded) = site.bailiwick(&["upkeep", "--scrub"]);
     assert!(said.contains("DAMAGED   tables/queries/tenant=_cluster/") && !succeeded, "{said}");
     assert!(site.bucket().join("damaged/tables/queries").is_dir(), "{said}");
+    if let Some(python) = skip::python_with_readers() {
+        let read = site.read_by(&python);
+        assert_eq!(read[0], read[1], "other readers see the rest");
+    }
     let up = Up::start(site.dir.path(), &[]);
     let lost = "SELECT \"count\" FROM losses WHERE reason = 'damaged' AND detail LIKE '%tenant _cluster in queries%'";
     assert_eq!(up.rows(lost).len(), 1);
