@@ -4,21 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use bailiwick_lake::keys::{DataKey, WalKey, data_name};
-use bailiwick_lake::{
-    Boundary, Change, Committed, DataFile, Lake, LakeError, TableSnapshot, Txn, fresh_name, txn_app,
-};
-use bailiwick_proto::{IngesterId, Table, TenantId};
-use bytes::Bytes;
-use chrono::NaiveDate;
-use object_store::ObjectStoreExt;
+use bailiwick_lake::keys::WalKey;
+use bailiwick_lake::{Boundary, Change, Committed, DataFile, Lake, LakeError, TableSnapshot, Txn, txn_app};
+use bailiwick_proto::{IngesterId, Table};
 
 use crate::IngestError;
 use crate::background;
 use crate::carry::{self, Policy, Split};
+use crate::data_file;
 use crate::loss::Loss;
 use crate::metrics::Metrics;
-use crate::sort;
 use crate::wal::TableRows;
 use crate::window::{Origin, Window, memory_bytes};
 
@@ -67,17 +62,6 @@ enum Left {
     Sign {
         written_at_us: i64,
     },
-}
-
-/// A file's content before it has a name.
-struct Encoded {
-    tenant: TenantId,
-    date: NaiveDate,
-    rows: u64,
-    min_time_us: Option<i64>,
-    max_time_us: Option<i64>,
-    null_times: u64,
-    bytes: Bytes,
 }
 
 // === impl Round ===
@@ -302,29 +286,14 @@ impl Flusher {
         if batches.is_empty() {
             return Ok(vec![]);
         }
-        let encoded = background::run(move || encode(table, &batches)).await??;
+        let encoded = background::run(move || data_file::encode(table, &batches)).await??;
         let mut files = Vec::with_capacity(encoded.len());
-        for Encoded { tenant, date, rows, min_time_us, max_time_us, null_times, bytes } in encoded {
-            let name = data_name(&self.ingester, &fresh_name(), crc32c::crc32c(&bytes));
-            let path = DataKey { table, tenant: tenant.clone(), date, name }.path();
-            let size_bytes = bytes.len() as u64;
-            let failed = |source| LakeError::Store { operation: "write", key: path.to_string(), source };
-            self.lake.store().put(&path, bytes.into()).await.map_err(failed)?;
+        for encoded in encoded {
+            let file = encoded.put(&self.lake, &self.ingester).await?;
             self.metrics.files.inc();
-            self.metrics.file_bytes.inc_by(size_bytes);
-            self.metrics.file_rows.inc_by(rows);
-            let (path, modified_ms) = (path.to_string(), chrono::Utc::now().timestamp_millis());
-            files.push(DataFile {
-                path,
-                size_bytes,
-                rows,
-                tenant,
-                date,
-                min_time_us,
-                max_time_us,
-                modified_ms,
-                null_times,
-            });
+            self.metrics.file_bytes.inc_by(file.size_bytes);
+            self.metrics.file_rows.inc_by(file.rows);
+            files.push(file);
         }
         Ok(files)
     }
@@ -350,16 +319,4 @@ impl Flusher {
 
 async fn checkpoint(log: &dyn bailiwick_lake::TableLog, newest: &TableSnapshot) -> Result<(), LakeError> {
     log.checkpoint(newest).await
-}
-
-fn encode(table: Table, batches: &[RecordBatch]) -> Result<Vec<Encoded>, IngestError> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| IngestError::Rows { table, source };
-    let partitions = sort::partitions(table, batches).map_err(|error| failed(error.into()))?;
-    let encode = |partition: sort::Partition| {
-        let bytes = crate::encode::parquet(table, &partition.rows).map_err(|error| failed(error.into()))?;
-        let rows = partition.rows.num_rows() as u64;
-        let sort::Partition { tenant, date, min_time_us, max_time_us, null_times, .. } = partition;
-        Ok(Encoded { tenant, date, rows, min_time_us, max_time_us, null_times, bytes: bytes.into() })
-    };
-    partitions.into_iter().map(encode).collect()
 }

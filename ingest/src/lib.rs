@@ -21,6 +21,7 @@ mod announce;
 mod background;
 pub mod carry;
 pub mod config;
+mod data_file;
 pub mod dedupe;
 pub mod encode;
 mod error;

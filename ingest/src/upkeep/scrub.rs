@@ -7,9 +7,8 @@
 //! the loss is told once.
 
 use bailiwick_lake::keys::DataKey;
-use bailiwick_lake::{Change, Committed, DataFile, FileCheck, LakeError, Txn, fresh_name, keys};
+use bailiwick_lake::{Change, Committed, DataFile, FileCheck, LakeError, Txn};
 use bailiwick_proto::Table;
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +16,7 @@ use super::files::failed;
 use super::report::Scrubbed;
 use super::{Backoff, Upkeep};
 use crate::loss::Loss;
-use crate::{IngestError, encode, now_us, sort};
+use crate::{IngestError, data_file, now_us};
 
 /// Under which name the round's place is kept.
 const STATE: &str = "upkeep-scrub";
@@ -209,24 +208,8 @@ impl Upkeep {
         let losses = Table::Losses;
         let row = loss.row(now_us()).map_err(|error| failed(losses, error))?;
         let mut written = Vec::new();
-        for partition in sort::partitions(losses, &[row]).map_err(|error| failed(losses, error))? {
-            let bytes = encode::parquet(losses, &partition.rows).map_err(|error| failed(losses, error))?;
-            let name = keys::data_name(&self.ingester, &fresh_name(), crc32c::crc32c(&bytes));
-            let key = DataKey { table: losses, tenant: partition.tenant.clone(), date: partition.date, name };
-            let (path, size_bytes) = (key.path(), bytes.len() as u64);
-            let put = self.lake.store().put(&path, bytes.into()).await;
-            put.map_err(|source| LakeError::Store { operation: "write", key: path.to_string(), source })?;
-            written.push(DataFile {
-                path: path.to_string(),
-                size_bytes,
-                rows: partition.rows.num_rows() as u64,
-                tenant: partition.tenant,
-                date: partition.date,
-                min_time_us: partition.min_time_us,
-                max_time_us: partition.max_time_us,
-                modified_ms: now_us() / 1000,
-                null_times: partition.null_times,
-            });
+        for encoded in data_file::encode(losses, &[row])? {
+            written.push(encoded.put(&self.lake, &self.ingester).await?);
         }
         Ok(written)
     }
