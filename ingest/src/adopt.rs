@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bailiwick_lake::keys::WalKey;
-use bailiwick_lake::{Lake, txn_app};
+use bailiwick_lake::{Boundary, Lake, Segment};
 use bailiwick_proto::{IngesterId, Table};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -109,8 +109,8 @@ impl Adopter {
         let mut committed = HashMap::new();
         for table in Table::ALL {
             let log = self.lake.table(table);
-            let txn = log.txn(&log.snapshot().await?, &txn_app(ingester)).await?;
-            committed.insert(table.name(), txn.unwrap_or(0).max(0) as u64);
+            let boundary = Boundary::of(log, &log.snapshot().await?, ingester).await?;
+            committed.insert(table.name(), boundary);
         }
         for key in keys {
             let object = match self.lake.read_wal(&key).await {
@@ -120,8 +120,12 @@ impl Adopter {
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(error.into()),
             };
-            let boundary = |table: &str| committed.get(table).copied().unwrap_or(0);
-            if object.header().segments.iter().any(|segment| key.number > boundary(&segment.table)) {
+            let header = object.header();
+            let counts = |segment: &Segment| {
+                let boundary = committed.get(segment.table.as_str()).copied().unwrap_or_default();
+                boundary.counts(key.number, header.is_carried())
+            };
+            if header.segments.iter().any(counts) {
                 return Ok(true);
             }
         }
