@@ -9,7 +9,7 @@ use object_store::ObjectStore;
 
 use super::rig::{Run, config, eventually, flushing, memory};
 use super::rows::{batch, stored};
-use super::store::{Fate, Operation};
+use super::store::{Fate, Faulty, Operation};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ack_comes_after_the_wal_object_and_not_before() {
@@ -170,15 +170,19 @@ async fn an_idle_ingester_writes_nothing() {
 /// The real sending half against ingesters that are killed again and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sender_outlives_its_ingesters() {
-    let store = memory();
+    outlive(memory(), 8, 50).await;
+}
+
+/// Over any store; `batches` are sent to each of so many runs.
+pub(super) async fn outlive(store: Arc<Faulty>, runs: i64, batches: i64) {
     let mut run = Run::start(store.clone(), flushing()).await;
     let again = crate::Config { listen: run.ingest.listen_addr(), ..flushing() };
     let (sender, outbox) = MemoryOutbox::new(1, 1 << 24);
     let delivery = Delivery::new("node-1".parse().unwrap(), "node-1", "c");
     let delivering = tokio::spawn(deliver(outbox, run.endpoint(), delivery));
     let mut sent = Vec::new();
-    for round in 0..8 {
-        for number in round * 50..(round + 1) * 50 {
+    for round in 0..runs {
+        for number in round * batches..(round + 1) * batches {
             sender.push(Table::Losses, &batch(Table::Losses, &[number])).unwrap();
             sent.push(number);
             tokio::time::sleep(std::time::Duration::from_micros(500)).await;
@@ -195,4 +199,5 @@ async fn a_sender_outlives_its_ingesters() {
     drop(sender);
     delivering.await.unwrap().unwrap();
     assert_eq!(stored(&run.lake, Table::Losses).await, sent);
+    run.end().await;
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use bailiwick_lake::{BucketConfig, S3Config, open_store};
 use bailiwick_proto::Table;
-use bailiwick_proto::ship::{Delivery, MemoryOutbox, deliver};
 use object_store::ObjectStore;
 use object_store::prefix::PrefixStore;
 
+use super::delivery::outlive;
 use super::rig::{Run, config, eventually, flushing};
-use super::rows::{batch, stored};
+use super::rows::stored;
 use super::store::{Fate, Faulty, Operation};
 
 #[path = "../../../tests/it/harness/weed.rs"]
@@ -23,7 +23,7 @@ async fn deliver_in_every_way(store: Arc<dyn ObjectStore>) {
     lost_replies_are_recognised(bucket("replies")).await;
     failed_writes_hold_acks_back(bucket("failing")).await;
     a_predecessor_is_fenced(bucket("fence")).await;
-    a_sender_outlives_killed_ingesters(bucket("sender")).await;
+    outlive(bucket("sender"), 4, 30).await;
 }
 
 async fn killed_and_stopped_runs_neither_lose_nor_double(store: Arc<Faulty>) {
@@ -137,34 +137,6 @@ async fn a_predecessor_is_fenced(store: Arc<Faulty>) {
     drop((before, after));
     older.kill();
     newer.end().await;
-}
-
-async fn a_sender_outlives_killed_ingesters(store: Arc<Faulty>) {
-    let mut run = Run::start(store.clone(), flushing()).await;
-    let again = crate::Config { listen: run.ingest.listen_addr(), ..flushing() };
-    let (sender, outbox) = MemoryOutbox::new(1, 1 << 20);
-    let delivery = Delivery::new("node-1".parse().unwrap(), "node-1", "c");
-    let delivering = tokio::spawn(deliver(outbox, run.endpoint(), delivery));
-    let mut sent = Vec::new();
-    for round in 0..4 {
-        for number in round * 30..(round + 1) * 30 {
-            sender.push(Table::Losses, &batch(Table::Losses, &[number])).unwrap();
-            sent.push(number);
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-        run.kill();
-        run = loop {
-            // The port is free once the last stream of the killed run is gone.
-            match Run::try_start(store.clone(), again.clone()).await {
-                Ok(run) => break run,
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
-            }
-        };
-    }
-    drop(sender);
-    delivering.await.unwrap().unwrap();
-    assert_eq!(stored(&run.lake, Table::Losses).await, sent);
-    run.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
