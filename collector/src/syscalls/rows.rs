@@ -1,6 +1,6 @@
 //! Events and what is known about them, as cells of `syscalls`.
 
-use bailiwick_collector_ebpf::{Header, call, flag};
+use bailiwick_collector_ebpf::{CGROUP_V1_BIT, Header, call, flag};
 use bailiwick_proto::Table;
 
 use super::cgroups::Cgroup;
@@ -258,7 +258,7 @@ impl Rows {
         columns.int(at.user_loginuid, Some(loginuid(header)));
         columns.int(at.group_gid, Some(header.gid.into()));
         columns.text(at.group_name, Some(common.users.group(header.gid)));
-        columns.int(at.cgroup_id, i64::try_from(header.cgroup_id).ok());
+        columns.int(at.cgroup_id, i64::try_from(header.cgroup_id & !CGROUP_V1_BIT).ok());
         columns.int(at.mnt_ns, Some(header.mnt_ns.into()));
         columns.int(at.pid_ns, Some(header.pid_ns.into()));
         let Some(cgroup) = common.cgroup else { return };
