@@ -6,9 +6,9 @@
 //!   /proc/PID/cgroup, if both missed ┘     └ removed: kept a while, for late events
 //! ```
 //!
-//! A task has the id of its cgroup v2, except where it is in the root of v2 and
-//! a v1 controller is mounted: then that of its v1 folder, with a bit that keeps
-//! the two apart.
+//! The kernel programs tell ids of cgroup v2 alone, so v2 alone is followed. A v1
+//! controller can be followed beside it: its ids have a bit that keeps the two
+//! apart.
 
 mod hierarchies;
 
@@ -71,9 +71,10 @@ impl Cgroup {
 // === impl Cgroups ===
 
 impl Cgroups {
-    /// Walks what is mounted.
+    /// Walks cgroup v2, if it is mounted. No event has the id of a v1 folder, so
+    /// those would only take the room of others.
     pub(super) fn walk() -> Self {
-        Self::of_hierarchies(Hierarchies::of_this_node())
+        Self::of_hierarchies(Hierarchies { v1: None, ..Hierarchies::of_this_node() })
     }
 
     fn of_hierarchies(hierarchies: Hierarchies) -> Self {
@@ -83,7 +84,7 @@ impl Cgroups {
         cgroups
     }
 
-    /// Whether any hierarchy is mounted.
+    /// Whether a hierarchy is followed.
     pub(super) fn are_mounted(&self) -> bool {
         !self.hierarchies.is_empty()
     }

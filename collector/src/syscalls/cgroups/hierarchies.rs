@@ -10,11 +10,10 @@
 //!
 //! One controller is enough: runtimes make the same folders in each.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
-
-use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// Controllers that every container runtime uses, the first that is mounted counts.
 const CONTROLLERS: [&str; 4] = ["memory", "pids", "cpu", "devices"];
@@ -109,7 +108,7 @@ fn mount(line: &[u8]) -> Option<Mount> {
         _ => return None,
     };
     Some(Mount {
-        point: Path::new(&OsString::from_vec(plain(point))).to_owned(),
+        point: OsString::from_vec(plain(point)).into(),
         whole: root == b"/",
         v2,
         options: String::from_utf8_lossy(after.nth(1)?).into_owned(),
@@ -121,20 +120,24 @@ fn plain(word: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(word.len());
     let mut rest = word;
     while let Some((first, after)) = rest.split_first() {
-        let octal = (*first == b'\\').then(|| after.split_at_checked(3)).flatten();
-        let byte =
-            octal.and_then(|(digits, _)| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        bytes.push(byte.unwrap_or(*first));
-        rest = match (byte, octal) {
-            (Some(_), Some((_, after))) => after,
-            _ => after,
-        };
+        let escaped = (*first == b'\\').then(|| octal(after)).flatten();
+        let (byte, behind) = escaped.unwrap_or((*first, after));
+        bytes.push(byte);
+        rest = behind;
     }
     bytes
 }
 
+/// The byte that three octal digits stand for, and what follows them.
+fn octal(word: &[u8]) -> Option<(u8, &[u8])> {
+    let (digits, behind) = word.split_at_checked(3)?;
+    Some((u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()?, behind))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     const HYBRID: &[u8] = b"\

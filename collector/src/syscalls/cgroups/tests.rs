@@ -125,7 +125,7 @@ fn a_process_is_asked_for_the_hierarchy_that_its_id_is_of() {
 /// both hierarchies. Method: this machine's own mounts and this process.
 #[test]
 fn a_living_process_tells_its_cgroup() {
-    let mut cgroups = Cgroups::walk();
+    let mut cgroups = Cgroups::of_hierarchies(Hierarchies::of_this_node());
     if !cgroups.are_mounted() {
         return println!("skipped: no cgroups are mounted here");
     }
@@ -147,6 +147,16 @@ fn a_living_process_tells_its_cgroup() {
         assert_eq!(cgroups.len(), 1, "it is remembered");
         assert!(cgroups.of(key ^ 0x4000_0000, pid).is_none(), "another cgroup than the process is in");
     }
+}
+
+/// The programs tell no ids of v1: its folders must not take the room of v2's, and
+/// a node with v1 alone must be told that its containers cannot be told apart.
+#[test]
+fn v2_alone_is_followed() {
+    let cgroups = Cgroups::walk();
+    assert!(cgroups.v1().is_none());
+    assert!(cgroups.by_id.keys().all(|key| key & CGROUP_V1_BIT == 0));
+    assert_eq!(cgroups.are_mounted(), Hierarchies::of_this_node().v2.is_some());
 }
 
 proptest! {
