@@ -24,8 +24,6 @@ pub(super) const O_CREAT: u64 = 0o100;
 pub(super) const O_DIRECTORY: u64 = if cfg!(target_arch = "aarch64") { 0o40_000 } else { 0o200_000 };
 /// `O_TMPFILE` contains `O_DIRECTORY`; this bit is its own.
 pub(super) const O_TMPFILE_BIT: u64 = 0o20_000_000;
-/// `O_DIRECTORY` or `O_PATH`: what other files are opened by.
-pub(super) const OF_FOLDERS: u64 = O_DIRECTORY | 0o10_000_000;
 const O_ACCMODE: u64 = 0o3;
 
 /// Whether a call with these flags may read from, and may write to, the file.

@@ -1,0 +1,1 @@
+//! Records, as the kernel programs write them, to rows.
