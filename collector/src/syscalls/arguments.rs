@@ -1,27 +1,50 @@
-//! Arguments of calls in Falco's names and text forms. Pure.
+//! What a call was given, in Falco's names, order and words (`evt_arg`). Pure.
+//!
+//! ```text
+//!   Call, Names ──▶ files       ─┐ one line a call:      forms: numbers, paths, descriptors
+//!                   privileges  ─┤ res().path("path")…   names: bits that have names
+//!   Socket ───────▶ sockets     ─┘
+//! ```
+//!
+//! The text is the one that `evt.arg.NAME` compares with: names where Falco
+//! resolves a number (flags, users, errors, descriptors), else the number. What
+//! the record does not hold, such as data that was written, is left out. Where
+//! Falco's own form loses or garbles a name, the right one is written.
+
+mod files;
+mod forms;
+mod names;
+mod privileges;
+mod sockets;
 
 use bailiwick_collector_ebpf::calls::id;
-use bailiwick_collector_ebpf::flag;
 
 use super::decode;
-use super::opening::{self, Opening};
-use super::{flags, names};
+use crate::users::Users;
+use forms::Arguments;
 
-const AT_FDCWD: i64 = -100;
+/// Arguments in order.
+pub(super) type Pairs = Vec<(&'static str, String)>;
 
 /// The names in a call, found out; paths are absolute.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Names<'a> {
+    /// The first path.
     pub(super) path: Option<&'a str>,
+    /// The second path.
     pub(super) path2: Option<&'a str>,
     /// What the first path is relative to, if it is.
     pub(super) folder: Option<&'a str>,
+    /// What the second path is relative to, if it is.
     pub(super) folder2: Option<&'a str>,
     /// The file behind the descriptor.
     pub(super) target: Option<&'a str>,
     /// The first path as the process gave it.
     pub(super) raw: Option<&'a str>,
+    /// The second path as the process gave it.
     pub(super) raw2: Option<&'a str>,
+    /// Whose numbers are whose; without them numbers stay numbers.
+    pub(super) users: Option<&'a Users>,
 }
 
 /// The names of a call's socket.
@@ -29,57 +52,29 @@ pub(super) struct Names<'a> {
 pub(super) struct SocketNames<'a> {
     /// `ip:port->ip:port`, or a path.
     pub(super) tuple: &'a str,
+    /// Falco's letter for the kind of descriptor; empty if it is none.
     pub(super) typechar: &'a str,
     /// What the process gave or was given.
     pub(super) address: &'a str,
+    /// `tcp`, `udp`, `icmp`, `raw`.
     pub(super) l4proto: Option<&'a str>,
 }
 
-/// The arguments of a call.
-pub(super) fn of(call: &decode::Call<'_>, flags: u16, names: &Names<'_>) -> Vec<(&'static str, String)> {
-    match opening::of(call) {
-        Some(opening) => opened(call, &opening, flags & flag::CREATED != 0, names),
-        None => Vec::new(),
-    }
-}
-
-fn opened(
-    call: &decode::Call<'_>,
-    opening: &Opening,
-    created: bool,
-    names: &Names<'_>,
-) -> Vec<(&'static str, String)> {
-    let name = names.path.or(names.target).unwrap_or_default();
-    let letter = if opening.is_of_folders() { "d" } else { "f" };
-    let fd = if call.ret >= 0 { format!("<{letter}>{name}") } else { flags::result(call.ret).into_owned() };
-    let mut arguments = vec![("fd", fd)];
-    if matches!(call.call, id::OPENAT | id::OPENAT2) {
-        let by_folder = names::small(call.args[0]) != AT_FDCWD;
-        let folder = names.folder.filter(|_| by_folder);
-        arguments.push(("dirfd", folder.map_or_else(|| "AT_FDCWD".to_owned(), |folder| format!("<d>{folder}"))));
-    }
-    arguments.push(("name", names.raw.unwrap_or_default().to_owned()));
-    if call.call != id::CREAT {
-        arguments.push(("flags", flags::open_flags(opening.flags, created)));
-    }
-    arguments.push(("mode", flags::mode(u32::try_from(opening.mode).unwrap_or(0))));
-    if call.call == id::OPENAT2 {
-        arguments.push(("resolve", flags::resolve(opening.resolve)));
-    }
-    arguments
+/// The arguments of a call about paths, descriptors or numbers. `flags` are the
+/// record's, see `bailiwick_collector_ebpf::flag`.
+pub(super) fn of(call: &decode::Call<'_>, flags: u16, names: &Names<'_>) -> Pairs {
+    let arguments = Arguments::new(call, flags, names);
+    let arguments = match call.call {
+        id::OPEN..=id::DUP3 => files::describe(arguments),
+        _ => privileges::describe(arguments),
+    };
+    arguments.pairs
 }
 
 /// The arguments of a call about a socket.
-pub(super) fn of_socket(socket: &decode::Socket, names: &SocketNames<'_>) -> Vec<(&'static str, String)> {
-    let transport = match names.l4proto {
-        Some("tcp") => "t",
-        Some("udp") => "u",
-        _ => "",
-    };
-    vec![
-        ("res", flags::result(socket.ret).into_owned()),
-        ("tuple", names.tuple.to_owned()),
-        ("fd", format!("<{}{transport}>{}", names.typechar, names.tuple)),
-        ("addr", names.address.to_owned()),
-    ]
+pub(super) fn of_socket(socket: &decode::Socket, names: &SocketNames<'_>) -> Pairs {
+    sockets::describe(socket, names)
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,12 @@ use serde_json::{Map, Value};
 use super::*;
 use crate::spool::Spool;
 
+mod actors;
 mod child;
+#[cfg(target_arch = "x86_64")]
+mod compat;
+mod every_call;
+mod stage;
 
 type Row = Map<String, Value>;
 

@@ -29,7 +29,7 @@ impl Rows {
         } else {
             self.descriptor(call, paths, socket);
         }
-        self.columns.pairs(self.at.evt_arg, arguments::of(call, record_flags, &paths.names()));
+        self.columns.pairs(self.at.evt_arg, arguments::of(call, record_flags, &paths.names(common.users)));
         self.columns.end_row();
     }
 

@@ -27,6 +27,20 @@ pub(super) fn run(what: &str, folder: &Path) -> Made {
     Made { child, told }
 }
 
+/// Runs this test binary again as a child that makes the named calls and ends
+/// right after the last of them.
+pub(super) fn run_to_its_end(what: &str, folder: &Path) {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "syscalls::tests::child::makes_calls", "--ignored", "--nocapture"]);
+    let ended = child.env(WHAT, what).current_dir(folder).stdin(Stdio::null()).output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stdout);
+    assert!(
+        ended.status.success() && told.contains(DONE),
+        "{what}: {told}{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+}
+
 impl Drop for Made {
     fn drop(&mut self) {
         // The end of its input tells the child that it may end.
@@ -45,6 +59,10 @@ fn makes_calls() {
         Ok("connects") => connects(),
         Ok("flood") => flood(),
         Ok("unprivileged") => unprivileged(),
+        Ok(actor) if actor.starts_with("actor:") => {
+            super::actors::play(&actor["actor:".len()..]);
+            return println!("\n{DONE}");
+        }
         _ => return println!("skipped: only other tests run this"),
     }
     println!("\n{DONE}");

@@ -1,5 +1,7 @@
 //! Where a child makes calls and notes what each must look like as a row.
 
+#![allow(unsafe_code)]
+
 use std::ffi::{CString, OsStr};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
@@ -57,7 +59,13 @@ impl Stage {
     }
 
     /// Exactly one row must be of this call, result, these cells and arguments.
-    pub(super) fn expect(&mut self, evt_type: &str, ret: i64, cells: &[(&str, Value)], arguments: &[(&str, &str)]) {
+    pub(super) fn expect(
+        &mut self,
+        evt_type: &str,
+        ret: i64,
+        cells: &[(&str, Value)],
+        arguments: &[(&str, &str)],
+    ) {
         self.expect_of(std::process::id(), evt_type, ret, cells, arguments);
     }
 

@@ -69,12 +69,18 @@ pub(super) const ACTORS: &[Actor] = &[
     #[cfg(target_arch = "x86_64")]
     ("mkdir", |stage| {
         let make = |at: &At<'_>| sys(libc::SYS_mkdir, &[s(at.path), 0o755]);
-        play(stage, &Named { call: "mkdir", make, before: Before::Nothing, more: &[("mode", "1ED")], ..BASE });
+        play(
+            stage,
+            &Named { call: "mkdir", make, before: Before::Nothing, more: &[("mode", "1ED")], ..BASE },
+        );
     }),
     ("mkdirat", |stage| {
         let make = |at: &At<'_>| sys(libc::SYS_mkdirat, &[fd(at.dirfd), s(at.path), 0o755]);
         let more = &[("mode", "1ED")];
-        play(stage, &Named { call: "mkdirat", make, before: Before::Nothing, folder: Some("dirfd"), more, ..BASE });
+        play(
+            stage,
+            &Named { call: "mkdirat", make, before: Before::Nothing, folder: Some("dirfd"), more, ..BASE },
+        );
     }),
     #[cfg(target_arch = "x86_64")]
     ("mknod", |stage| {
@@ -85,21 +91,35 @@ pub(super) const ACTORS: &[Actor] = &[
     ("mknodat", |stage| {
         let make = |at: &At<'_>| sys(libc::SYS_mknodat, &[fd(at.dirfd), s(at.path), 0o020_600, 0x103]);
         let more = &[("mode", "S_IWUSR|S_IRUSR|S_IFCHR"), ("dev", "259")];
-        play(stage, &Named { call: "mknodat", make, before: Before::Nothing, folder: Some("dirfd"), more, ..BASE });
+        play(
+            stage,
+            &Named { call: "mknodat", make, before: Before::Nothing, folder: Some("dirfd"), more, ..BASE },
+        );
     }),
     #[cfg(target_arch = "x86_64")]
     ("symlink", |stage| {
         let make = |at: &At<'_>| sys(libc::SYS_symlink, &[c"/etc/shadow".as_ptr() as u64, s(at.path)]);
         let more = &[("target", "/etc/shadow")];
-        play(stage, &Named { call: "symlink", make, before: Before::Nothing, path: "linkpath", more, ..BASE });
+        play(
+            stage,
+            &Named { call: "symlink", make, before: Before::Nothing, path: "linkpath", more, ..BASE },
+        );
     }),
     ("symlinkat", |stage| {
         let target = c"../etc".as_ptr() as u64;
         let _ = target;
-        let make = |at: &At<'_>| sys(libc::SYS_symlinkat, &[c"../etc".as_ptr() as u64, fd(at.dirfd), s(at.path)]);
+        let make =
+            |at: &At<'_>| sys(libc::SYS_symlinkat, &[c"../etc".as_ptr() as u64, fd(at.dirfd), s(at.path)]);
         let more = &[("target", "../etc")];
-        let named =
-            Named { call: "symlinkat", make, before: Before::Nothing, folder: Some("linkdirfd"), path: "linkpath", more, ..BASE };
+        let named = Named {
+            call: "symlinkat",
+            make,
+            before: Before::Nothing,
+            folder: Some("linkdirfd"),
+            path: "linkpath",
+            more,
+            ..BASE
+        };
         play(stage, &named);
     }),
     #[cfg(target_arch = "x86_64")]
@@ -108,11 +128,13 @@ pub(super) const ACTORS: &[Actor] = &[
         play(stage, &Named { call: "rename", make, path: "oldpath", path2: Some("newpath"), ..BASE });
     }),
     ("renameat", |stage| {
-        let make = |at: &At<'_>| sys(libc::SYS_renameat, &[fd(at.dirfd), s(at.path), fd(at.dirfd), s(at.new)]);
+        let make =
+            |at: &At<'_>| sys(libc::SYS_renameat, &[fd(at.dirfd), s(at.path), fd(at.dirfd), s(at.new)]);
         play(stage, &Named { call: "renameat", make, ..RENAMES });
     }),
     ("renameat2", |stage| {
-        let make = |at: &At<'_>| sys(libc::SYS_renameat2, &[fd(at.dirfd), s(at.path), fd(at.dirfd), s(at.new), 1]);
+        let make =
+            |at: &At<'_>| sys(libc::SYS_renameat2, &[fd(at.dirfd), s(at.path), fd(at.dirfd), s(at.new), 1]);
         play(stage, &Named { call: "renameat2", make, more: &[("flags", "RENAME_NOREPLACE")], ..RENAMES });
     }),
     #[cfg(target_arch = "x86_64")]
@@ -121,7 +143,8 @@ pub(super) const ACTORS: &[Actor] = &[
         play(stage, &Named { call: "link", make, path: "oldpath", path2: Some("newpath"), ..BASE });
     }),
     ("linkat", |stage| {
-        let make = |at: &At<'_>| sys(libc::SYS_linkat, &[fd(at.dirfd), s(at.path), fd(at.dirfd), s(at.new), 0x400]);
+        let make =
+            |at: &At<'_>| sys(libc::SYS_linkat, &[fd(at.dirfd), s(at.path), fd(at.dirfd), s(at.new), 0x400]);
         let more = &[("flags", "AT_SYMLINK_FOLLOW")];
         let (folder, folder2) = (Some("olddir"), Some("newdir"));
         play(stage, &Named { call: "linkat", make, folder, folder2, more, ..RENAMES });
@@ -153,7 +176,12 @@ pub(super) fn play(stage: &mut Stage, named: &Named) {
     let nowhere = Form { dirfd: libc::AT_FDCWD, ..nowhere };
     assert_eq!(make(stage, named, &nowhere, None), -i64::from(libc::ENOENT));
     if named.folder.is_some() {
-        let closed = Form { dirfd: 999, text: "<UNKNOWN>/closed".into(), given: b"closed".to_vec(), ..stage.below("y") };
+        let closed = Form {
+            dirfd: 999,
+            text: "<UNKNOWN>/closed".into(),
+            given: b"closed".to_vec(),
+            ..stage.below("y")
+        };
         assert_eq!(make(stage, named, &closed, Some("999")), -i64::from(libc::EBADF));
     }
 }
