@@ -327,7 +327,7 @@ async fn opens_by_every_call_and_those_that_fail() {
         ("evt_res", "ENOENT".into()),
         ("evt_rawres", (-2).into()),
         ("evt_failed", true.into()),
-        ("fd_num", Value::Null),
+        ("fd_num", (-1).into()),
     ];
     has(missing, &wanted);
     assert_eq!(argument(missing, "fd"), "ENOENT");

@@ -40,7 +40,8 @@ impl Rows {
         columns.boolean(at.evt_is_open_write, Some(writes));
         columns.boolean(at.evt_is_open_exec, Some(opening.makes() && opening.mode & 0o111 != 0));
         columns.boolean(at.evt_is_open_create, Some(created));
-        columns.int(at.fd_num, (call.ret >= 0).then_some(call.ret));
+        // Falco's rules ask for -1 where an open failed.
+        columns.int(at.fd_num, Some(call.ret.max(-1)));
         columns.text(at.fd_nameraw, paths.raw.as_deref());
         // Who opens a pipe or a device by its name has opened a file, for Falco.
         let kind = match descriptors::kind(&call.file, None) {

@@ -90,6 +90,15 @@ impl Stage {
         self.expected.push(json!({ "cells": row, "arguments": arguments }));
     }
 
+    /// Exactly one row must be of this event, which is no call and has no result.
+    pub(super) fn expect_event(&mut self, evt_type: &str, cells: &[(&str, Value)], arguments: &[(&str, &str)]) {
+        let mut row = Map::new();
+        row.insert("evt_type".into(), evt_type.into());
+        row.insert("proc_pid".into(), std::process::id().into());
+        row.extend(cells.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        self.expected.push(json!({ "cells": row, "arguments": arguments }));
+    }
+
     /// Leaves the expectations where the test finds them.
     pub(super) fn write(&self) {
         std::fs::write(self.at.join(NOTES), serde_json::to_vec(&self.expected).unwrap()).unwrap();
@@ -187,5 +196,23 @@ pub(super) fn forked(work: impl FnOnce() -> i64) -> (u32, i64) {
         libc::waitpid(pid, std::ptr::null_mut(), 0);
         libc::close(answers[0]);
         (u32::try_from(pid).unwrap(), i64::from_ne_bytes(told))
+    }
+}
+
+/// Runs `work`, which is to start another program, in a process of its own; its
+/// pid, when that program has ended well.
+pub(super) fn spawned(work: impl FnOnce()) -> u32 {
+    let mut status = 0;
+    // Safety: the child only makes calls and ends without cleaning up.
+    unsafe {
+        let pid = libc::fork();
+        assert!(pid >= 0);
+        if pid == 0 {
+            work();
+            libc::_exit(99);
+        }
+        assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "ended with {status:#x}");
+        u32::try_from(pid).unwrap()
     }
 }

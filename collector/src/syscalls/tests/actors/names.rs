@@ -211,7 +211,7 @@ fn make(stage: &mut Stage, named: &Named, form: &Form, folder: Option<&str>) -> 
     if named.opens {
         arguments.push(("fd", if ret >= 0 { &fd_text } else { &res }));
         cells.push(("fd_name", absolute(stage, form).into()));
-        cells.push(("fd_num", if ret >= 0 { ret.into() } else { Value::Null }));
+        cells.push(("fd_num", ret.max(-1).into()));
     } else if ret >= 0 {
         arguments.push(("res", "0"));
     } else {

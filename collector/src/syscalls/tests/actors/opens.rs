@@ -121,7 +121,7 @@ fn resolving(stage: &mut Stage) {
         ("mode", "0600"),
         ("resolve", resolve),
     ];
-    stage.expect("openat2", ret, &[("fd_num", Value::Null)], &arguments);
+    stage.expect("openat2", ret, &[("fd_num", (-1).into())], &arguments);
     // A structure that is too short for the kernel.
     let short = sys(libc::SYS_openat2, &[fd(libc::AT_FDCWD), c"plain".as_ptr() as u64, p(&how), 8]);
     stage.expect("openat2", short, &[], &[("fd", "EINVAL")]);
@@ -151,7 +151,7 @@ fn by_handle(stage: &mut Stage) {
     stage.expect(
         "open_by_handle_at",
         failed,
-        &[("fd_num", Value::Null)],
+        &[("fd_num", (-1).into())],
         &[("fd", "EFAULT"), ("path", "<NA>")],
     );
 }
