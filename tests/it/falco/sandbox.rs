@@ -44,6 +44,7 @@ impl Sandbox {
         for folder in ["proc", "tmp", "dev", "dev/shm", "tmp/eg", "tmp/eg_clearlog"] {
             std::fs::create_dir_all(sandbox.path(folder)).unwrap();
         }
+        run(Command::new("mknod").args(["-m", "666"]).arg(sandbox.path("dev/null")).args(["c", "1", "3"]));
         run(Command::new("mount").args(["--bind", "/proc"]).arg(sandbox.path("proc")));
         for place in [Place::Container, Place::Capable] {
             sandbox.start(place);
@@ -104,6 +105,7 @@ impl Sandbox {
     fn start(&self, place: Place) {
         let bundle = self.bundle(place);
         std::fs::create_dir(&bundle).unwrap();
+        let namespaces = ["pid", "ipc", "uts", "mount", "network"].map(|kind| json!({ "type": kind }));
         let capabilities = if place == Place::Capable { [&FEW[..], &MORE].concat() } else { FEW.to_vec() };
         let config = json!({
             "ociVersion": "1.0.2",
@@ -119,7 +121,7 @@ impl Sandbox {
             "mounts": mounts(),
             "linux": {
                 "cgroupsPath": format!("/{}/pod0a11ce00-0000-4000-8000-00000000fa1c/{}", self.name, identity(place)),
-                "namespaces": ["pid", "ipc", "uts", "mount", "network"].map(|kind| json!({ "type": kind })),
+                "namespaces": namespaces,
             },
         });
         std::fs::write(bundle.join("config.json"), config.to_string()).unwrap();
