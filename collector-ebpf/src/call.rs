@@ -145,16 +145,77 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A call about paths, descriptors or numbers.
+/// Places in [`PROGRAMS`] of what goes on with a record: each program is checked
+/// by itself, and one that did everything would be too much to check.
+const ARGUMENTS: u32 = 5;
+const SECOND: u32 = 6;
+const LAST: u32 = 7;
+
+/// A call about paths, descriptors or numbers: what all have, and its first path.
 #[btf_tracepoint(function = "sys_exit")]
 fn call_ended(ctx: BtfTracePointContext) -> i32 {
-    // Safety: the scratch record is this program's alone while it runs.
+    // Safety: the scratch record is this task's alone until its last program ends.
     unsafe {
-        if let Some((record, shape)) = begin(&ctx) {
-            record_call(record, shape);
+        let Some((record, shape)) = begin(&ctx) else { return 0 };
+        let body = &raw mut (*record).body;
+        if shape.bits & bits::SAMPLED != 0 && may_be_left_out(body) {
+            let weight = out::sample((shape.class_and_ring & 15) as u32);
+            if weight == 0 {
+                return 0;
+            }
+            (*body).weight = weight;
         }
+        let mut length = 0;
+        if shape.path != NONE {
+            length = path(record, length, shape.path, shape.folder, text::PATH);
+        }
+        keep(record, length);
+        PROGRAMS.tail_call(&ctx, if shape.path2 == NONE { LAST } else { SECOND });
     }
     0
+}
+
+/// The second path.
+#[btf_tracepoint(function = "sys_exit")]
+fn call_second(ctx: BtfTracePointContext) -> i32 {
+    // Safety: as above.
+    unsafe {
+        let Some((record, shape, length)) = go_on() else { return 0 };
+        keep(record, path(record, length, shape.path2, shape.folder2, text::PATH2));
+        PROGRAMS.tail_call(&ctx, LAST);
+    }
+    0
+}
+
+/// The further text and the file; then the record is complete.
+#[btf_tracepoint(function = "sys_exit")]
+fn call_last(_ctx: BtfTracePointContext) -> i32 {
+    // Safety: as above.
+    unsafe {
+        let Some((record, shape, length)) = go_on() else { return 0 };
+        (*record).body.reserved = [0; 3];
+        let length = extra(record, length, shape);
+        let length = file(record, length, shape);
+        send(record, shape, length);
+    }
+    0
+}
+
+/// Keeps the length of the texts so far for the next program.
+#[inline(always)]
+unsafe fn keep(record: *mut CallRecord, length: usize) {
+    unsafe { (*record).body.reserved[0] = length as u16 };
+}
+
+/// The record that the program before left, its shape, and the length of its texts.
+#[inline(always)]
+unsafe fn go_on() -> Option<(*mut CallRecord, &'static Shape, usize)> {
+    let record = CALL_SCRATCH.get_ptr_mut(0)?;
+    unsafe {
+        let shape = (&raw const SHAPE as *const Shape).add((*record).body.call as usize & (MAX_CALLS - 1));
+        let length = (&raw const (*record).body.reserved as *const u16).read_volatile() as usize;
+        if length > TEXT_MAX { None } else { Some((record, &*shape, length)) }
+    }
 }
 
 /// The scratch record with everything that all calls have, and the call's shape.
@@ -174,31 +235,6 @@ unsafe fn begin(ctx: &BtfTracePointContext) -> Option<(*mut CallRecord, &'static
         (*body).reserved = [0; 3];
         (*record).header.flags = if compat { flag::COMPAT } else { 0 };
         Some((record, &*(&raw const SHAPE as *const Shape).add((entry & ID_BITS) as usize & (MAX_CALLS - 1))))
-    }
-}
-
-#[inline(always)]
-unsafe fn record_call(record: *mut CallRecord, shape: &Shape) {
-    unsafe {
-        let body = &raw mut (*record).body;
-        let class = (shape.class_and_ring & 15) as u32;
-        if shape.bits & bits::SAMPLED != 0 && may_be_left_out(body) {
-            let weight = out::sample(class);
-            if weight == 0 {
-                return;
-            }
-            (*body).weight = weight;
-        }
-        let mut length = 0;
-        if shape.path != NONE {
-            length = path(record, length, shape.path, shape.folder, text::PATH);
-        }
-        if shape.path2 != NONE {
-            length = path(record, length, shape.path2, shape.folder2, text::PATH2);
-        }
-        length = extra(record, length, shape);
-        length = file(record, length, shape);
-        send(record, shape, length);
     }
 }
 
@@ -364,10 +400,22 @@ const FAILED_ARG_MAX: u32 = 256;
 /// An execve that failed: the process, its memory and its registers are as before.
 #[btf_tracepoint(function = "sys_exit")]
 fn exec_failed(ctx: BtfTracePointContext) -> i32 {
-    // Safety: the scratch record is this program's alone while it runs.
+    // Safety: the scratch record is this task's alone until its last program ends.
     unsafe {
         let Some((record, shape)) = begin(&ctx) else { return 0 };
-        let length = path(record, 0, shape.path, shape.folder, text::PATH);
+        keep(record, path(record, 0, shape.path, shape.folder, text::PATH));
+        PROGRAMS.tail_call(&ctx, ARGUMENTS);
+    }
+    0
+}
+
+/// The arguments that the program would have had.
+#[btf_tracepoint(function = "sys_exit")]
+fn exec_arguments(_ctx: BtfTracePointContext) -> i32 {
+    // Safety: as above.
+    unsafe {
+        let Some((record, shape, length)) = go_on() else { return 0 };
+        (*record).body.reserved = [0; 3];
         let given = (*record).body.args[(shape.extra & 7) as usize % 6];
         let compat = (*record).header.flags & flag::COMPAT != 0;
         let length = failed_args(record, length, given, compat);

@@ -25,6 +25,7 @@ mod flags;
 mod lanes;
 mod loader;
 mod names;
+mod numbers;
 mod offsets;
 mod opcodes;
 mod opening;
