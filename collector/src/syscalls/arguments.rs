@@ -43,6 +43,8 @@ pub(super) struct Names<'a> {
     pub(super) raw: Option<&'a str>,
     /// The second path as the process gave it.
     pub(super) raw2: Option<&'a str>,
+    /// The same, if it is a socket.
+    pub(super) socket: Option<SocketNames<'a>>,
     /// Whose numbers are whose; without them numbers stay numbers.
     pub(super) users: Option<&'a Users>,
 }

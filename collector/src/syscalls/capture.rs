@@ -333,7 +333,7 @@ impl Capture {
         }
         let Some(process) = self.processes.change(header.pid, header.start_boot_ns) else { return };
         match call.call {
-            id::CHDIR | id::FCHDIR => process.cwd = Some(walk::path(extra).into()),
+            id::CHDIR | id::FCHDIR => process.move_to(walk::path(extra).into(), header.boot_ns),
             id::SETSID => process.lead_session(),
             id::SETPGID => process.join_group(call.args),
             _ => process.capabilities = capabilities(extra).or(process.capabilities),
@@ -357,7 +357,7 @@ impl Capture {
         }
         let path = paths::text(uring.path);
         let process = self.processes.get(header.pid, header.start_boot_ns);
-        let cwd = process.and_then(|process| process.cwd.as_deref());
+        let cwd = process.and_then(|process| process.cwd_at(header.boot_ns));
         let folder = cwd.filter(|_| uring.fd == AT_FDCWD).unwrap_or(paths::UNKNOWN);
         Some(paths::absolute(folder, &path))
     }

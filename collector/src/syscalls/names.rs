@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bailiwick_collector_ebpf::calls::{CALLS, CWD, NONE, Shape};
 use bailiwick_collector_ebpf::{flag, text};
 
-use super::arguments::Names;
+use super::arguments::{Names, SocketNames};
 use super::decode::Call;
 use super::{paths, walk};
 use crate::users::Users;
@@ -78,7 +78,7 @@ fn absolute(raw: &str, folder: &[u8], is_bad: bool) -> (Option<String>, Option<S
 
 impl Paths<'_> {
     /// The same as the arguments are told from.
-    pub(super) fn names<'n>(&'n self, users: &'n Users) -> Names<'n> {
+    pub(super) fn names<'n>(&'n self, socket: Option<SocketNames<'n>>, users: &'n Users) -> Names<'n> {
         Names {
             path: self.path.as_deref(),
             path2: self.path2.as_deref(),
@@ -87,6 +87,7 @@ impl Paths<'_> {
             target: self.target.as_deref(),
             raw: self.raw.as_deref(),
             raw2: self.raw2.as_deref(),
+            socket,
             users: Some(users),
         }
     }

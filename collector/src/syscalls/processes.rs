@@ -24,7 +24,8 @@ pub(super) use program::{Executable, Program};
 
 /// How long an ended process can still be named, nanoseconds.
 const TOMBSTONE_NS: u64 = 15_000_000_000;
-/// Programs of one process that are remembered: those that made room for others.
+/// Programs and working directories of one process that are remembered: those
+/// that made room for others.
 const MAX_EARLIER: usize = 4;
 /// Ancestors told of a process.
 const MAX_ANCESTORS: usize = 16;
@@ -44,12 +45,14 @@ pub(super) struct Process {
     pub(super) pgid: u32,
     pub(super) vpgid: u32,
     pub(super) tty: u32,
-    pub(super) cwd: Option<Arc<str>>,
+    cwd: Option<Arc<str>>,
     pub(super) capabilities: Option<Capabilities>,
     pub(super) exec_id: Arc<str>,
     program: Arc<Program>,
     /// Programs before, each with the time at which it made room, oldest first.
     earlier: Vec<(u64, Arc<Program>)>,
+    /// Working directories before, likewise.
+    earlier_cwds: Vec<(u64, Option<Arc<str>>)>,
     ended_boot_ns: Option<u64>,
     /// Another number after every change.
     pub(super) version: u64,
@@ -118,9 +121,28 @@ impl Process {
         &self.program
     }
 
-    /// Whether an event of this time is of the newest program.
+    /// The working directory at this time.
+    pub(super) fn cwd_at(&self, boot_ns: u64) -> Option<&str> {
+        let then = self.earlier_cwds.iter().find(|(until, _)| boot_ns < *until);
+        then.map_or(&self.cwd, |(_, cwd)| cwd).as_deref()
+    }
+
+    /// Whether an event of this time is of the newest program in the newest place.
     pub(super) fn is_newest_at(&self, boot_ns: u64) -> bool {
         self.earlier.last().is_none_or(|(until, _)| boot_ns >= *until)
+            && self.earlier_cwds.last().is_none_or(|(until, _)| boot_ns >= *until)
+    }
+
+    /// It works in another folder from this time on. What a slower ring still
+    /// holds is of the folder before.
+    pub(super) fn move_to(&mut self, cwd: Arc<str>, boot_ns: u64) {
+        if self.cwd.as_deref() == Some(&*cwd) {
+            return;
+        }
+        if self.earlier_cwds.len() == MAX_EARLIER {
+            self.earlier_cwds.remove(0);
+        }
+        self.earlier_cwds.push((boot_ns, self.cwd.replace(cwd)));
     }
 
     /// `setsid(2)`: a session and a group of its own, and no terminal.
@@ -304,7 +326,9 @@ impl Processes {
         process.vpgid = is.vpgid;
         process.tty = is.tty;
         process.capabilities = Some(is.capabilities);
-        process.cwd = is.cwd.map(Arc::from).or_else(|| process.cwd.take());
+        if let Some(cwd) = is.cwd {
+            process.move_to(cwd.into(), boot_ns);
+        }
         self.epoch += 1;
     }
 
@@ -387,6 +411,7 @@ impl Processes {
             exec_id: exec_id(&self.boot_id, pid, start_boot_ns).into(),
             program,
             earlier: Vec::new(),
+            earlier_cwds: Vec::new(),
             ended_boot_ns: None,
             version: 0,
         }

@@ -154,7 +154,7 @@ impl Rows {
         columns.text(at.proc_exepath, Some(&program.exepath));
         columns.text(at.proc_args, Some(&program.args));
         columns.text(at.proc_cmdline, Some(&program.cmdline));
-        columns.text(at.proc_cwd, process.cwd.as_deref().map(with_slash));
+        columns.text(at.proc_cwd, process.cwd_at(header.boot_ns).map(with_slash));
         columns.time(at.proc_start_time, Some(common.start_time_us));
         columns.boolean(at.proc_is_exe_writable, program.is_writable);
         columns.boolean(at.proc_is_exe_upper_layer, program.is_upper_layer);

@@ -38,8 +38,8 @@ pub(super) fn name(walk: &[u8], file: &File) -> Option<String> {
     if file.ino == 0 && walk.is_empty() {
         return None;
     }
-    // Pipes, sockets and namespaces have an empty name.
-    if walk != b"\0" {
+    // Pipes and namespaces have an empty name, sockets that of their protocol.
+    if walk != b"\0" && file.mode & S_IFMT != S_IFSOCK {
         return Some(path(walk));
     }
     let kind = match file.mode & S_IFMT {

@@ -6,7 +6,7 @@ use bailiwick_collector_ebpf::{Capabilities, flag, text};
 use super::super::opening::{self, Opening};
 use super::super::{decode, descriptors, flags, paths};
 use super::names::{self, Bits};
-use super::{Names, Pairs};
+use super::{Names, Pairs, sockets};
 use crate::users::NO_NAME;
 
 const AT_FDCWD: i32 = -100;
@@ -266,6 +266,9 @@ impl<'a> Arguments<'a> {
 
     /// `<f>/path` of the call's file, else the descriptor's number.
     fn target_or(&self, number: i64) -> String {
+        if let Some(socket) = self.names.socket {
+            return sockets::descriptor(number, &socket);
+        }
         match self.names.target {
             Some(target) => {
                 let kind = descriptors::kind(&self.call.file, Some(target));
@@ -357,7 +360,8 @@ fn path(raw: Option<&str>, absolute: Option<&str>) -> String {
 fn folder(number: i32, folder: Option<&str>) -> String {
     match folder {
         _ if number == AT_FDCWD => "AT_FDCWD".to_owned(),
-        Some(folder) => format!("<d>{folder}"),
-        None => number.to_string(),
+        // What cannot be found out is not open, or not a folder.
+        Some(folder) if folder != paths::UNKNOWN => format!("<d>{folder}"),
+        _ => number.to_string(),
     }
 }

@@ -10,7 +10,11 @@ pub(super) fn describe(socket: &Socket, names: &SocketNames<'_>) -> Pairs {
     let at = |at: usize| socket.args.get(at).copied().unwrap_or(0) & 0xffff_ffff;
     let res = error_or(socket.ret, || socket.ret.to_string());
     let made = error_or(socket.ret, || descriptor(socket.ret, names));
-    let fd = |index| descriptor(i64::from(number(at(index))), names);
+    let fd = |index| match socket.ino {
+        // Whatever the number was, it was no socket's.
+        0 => number(at(index)).to_string(),
+        _ => descriptor(i64::from(number(at(index))), names),
+    };
     let tuple = || names.tuple.to_owned();
     let address = || names.address.to_owned();
     match socket.call {
@@ -39,7 +43,7 @@ pub(super) fn describe(socket: &Socket, names: &SocketNames<'_>) -> Pairs {
 }
 
 /// `<4t>ip:port->ip:port`, or the number of what is no socket.
-fn descriptor(fd: i64, names: &SocketNames<'_>) -> String {
+pub(super) fn descriptor(fd: i64, names: &SocketNames<'_>) -> String {
     if fd < 0 || names.typechar.is_empty() {
         return fd.to_string();
     }

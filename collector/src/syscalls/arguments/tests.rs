@@ -32,6 +32,7 @@ fn names<'a>(users: &'a Users) -> Names<'a> {
         target: Some("/work/real"),
         raw: Some("a"),
         raw2: Some("b"),
+        socket: None,
         users: Some(users),
     }
 }
@@ -209,7 +210,7 @@ proptest! {
         made.texts[text::EXTRA] = &extra;
         made.file = File { ino: args[0], dev: mode, mode };
         let name = name.as_deref();
-        let names = Names { path: name, path2: None, folder: name, folder2: name, target: name, raw: name, raw2: None, users: None };
+        let names = Names { path: name, path2: None, folder: name, folder2: name, target: name, raw: name, raw2: None, socket: None, users: None };
         let pairs = of(&made, flags, &names);
         prop_assert!(!pairs.is_empty());
         let of_socket = of_socket(&socket(id, ret, args), &SocketNames { typechar: "4", ..SocketNames::default() });

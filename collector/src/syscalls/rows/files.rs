@@ -4,6 +4,7 @@ use bailiwick_collector_ebpf::calls::id;
 use bailiwick_collector_ebpf::{flag, text};
 
 use super::{Common, Rows};
+use crate::syscalls::arguments::SocketNames;
 use crate::syscalls::decode::Call;
 use crate::syscalls::descriptors::{self, DIRECTORY, FILE, Kind};
 use crate::syscalls::names::{self, Paths};
@@ -29,7 +30,7 @@ impl Rows {
         } else {
             self.descriptor(call, paths, socket);
         }
-        self.columns.pairs(self.at.evt_arg, arguments::of(call, record_flags, &paths.names(common.users)));
+        self.columns.pairs(self.at.evt_arg, arguments::of(call, record_flags, &paths.names(socket.map(socket_names), common.users)));
         self.columns.end_row();
     }
 
@@ -86,6 +87,16 @@ impl Rows {
             columns.text(at.fd_directory, Some(folder));
             columns.text(at.fd_filename, Some(last));
         }
+    }
+}
+
+/// What arguments say of a socket.
+fn socket_names(socket: &Socket) -> SocketNames<'_> {
+    SocketNames {
+        tuple: socket.name.as_deref().unwrap_or_default(),
+        typechar: socket.family.kind().map_or("", |kind| kind.1),
+        address: "",
+        l4proto: socket.l4proto,
     }
 }
 

@@ -26,7 +26,7 @@ impl Rows {
             ("tid", header.tid.to_string()),
             ("pid", header.pid.to_string()),
             ("ptid", header.ppid.to_string()),
-            ("cwd", with_slash(process.cwd.as_deref().unwrap_or_default())),
+            ("cwd", with_slash(process.cwd_at(header.boot_ns).unwrap_or_default())),
             ("comm", program.name.clone()),
             ("tty", process.tty.to_string()),
             ("vpgid", process.vpgid.to_string()),

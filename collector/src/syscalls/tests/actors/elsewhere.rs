@@ -96,7 +96,9 @@ impl Ring {
             let tail = &*((self.queue + self.tail) as *const std::sync::atomic::AtomicU32);
             tail.store(self.submitted, std::sync::atomic::Ordering::Release);
         }
-        assert_eq!(sys(libc::SYS_io_uring_enter, &[self.number, 1, 1, 1]), 1);
+        // Nobody takes completions away, so they add up.
+        let done = u64::from(self.submitted);
+        assert_eq!(sys(libc::SYS_io_uring_enter, &[self.number, 1, done, 1]), 1);
     }
 }
 
@@ -114,7 +116,7 @@ fn uring(stage: &mut Stage) {
         ("evt_failed", Value::Bool(false)),
         ("evt_is_open_write", Value::Bool(true)),
     ];
-    let arguments = [("opcode", "OPENAT"), ("name", "quiet"), ("flags", "O_CREAT|O_RDWR"), ("mode", "0600")];
+    let arguments = [("opcode", "OPENAT"), ("name", "quiet"), ("flags", "O_LARGEFILE|O_CREAT|O_RDWR"), ("mode", "0600")];
     stage.expect_event("io_uring_submit", &cells, &arguments);
     ring.submit(UNLINKAT, libc::AT_FDCWD, c"quiet".as_ptr() as u64, 0, 0, 0);
     assert!(!stage.at.join("quiet").exists());
