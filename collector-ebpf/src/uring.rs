@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use aya_ebpf::Global;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user};
 use aya_ebpf::macros::{map, raw_tracepoint};
 use aya_ebpf::maps::PerCpuArray;
@@ -79,12 +80,15 @@ unsafe fn submitted(record: *mut UringRecord, request: *const u8, code: u8) {
                 name = reach(request, &task::IO_OPEN_FILENAME);
             }
             opcode::UNLINKAT if has(&task::IO_UNLINK_FILENAME) => {
+                (*body).fd = folder(request, &task::IO_UNLINK_DFD);
                 name = reach(request, &task::IO_UNLINK_FILENAME);
             }
             opcode::RENAMEAT if has(&task::IO_RENAME_OLDPATH) => {
+                (*body).fd = folder(request, &task::IO_RENAME_OLD_DFD);
                 name = reach(request, &task::IO_RENAME_OLDPATH);
             }
             opcode::MKDIRAT if has(&task::IO_MKDIR_FILENAME) => {
+                (*body).fd = folder(request, &task::IO_MKDIR_DFD);
                 name = reach(request, &task::IO_MKDIR_FILENAME);
             }
             opcode::CONNECT if has(&task::IO_CONNECT_ADDR) => address(body, request),
@@ -96,6 +100,13 @@ unsafe fn submitted(record: *mut UringRecord, request: *const u8, code: u8) {
         task::fill(&raw mut (*record).header, kind::URING, 0, size);
         out::file(class::URING, record as *mut c_void, size);
     }
+}
+
+/// The descriptor of the folder that a path begins at: only operations on an
+/// open file keep theirs in the request itself.
+#[inline(always)]
+unsafe fn folder(request: *const u8, offset: &Global<u32>) -> i32 {
+    if has(offset) { unsafe { probe(request, offset) } } else { -1 }
 }
 
 /// Copies the name of a `struct filename`.

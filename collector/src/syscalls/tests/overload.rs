@@ -17,19 +17,23 @@ fn counted(rows: &[Row], losses: &[Row], evt_type: &str, class: &str) -> (i64, i
 }
 
 /// Runs a child alone in a cgroup, whose events alone are taken.
-async fn alone(what: &'static str, change: impl FnOnce(&mut Config) + Send + 'static) -> (Vec<Row>, Vec<Row>, PathBuf, tempfile::TempDir) {
-    let alone = Folder::new(&unique(what), "alone");
-    let only = std::fs::metadata(&alone.0).unwrap().ino();
+async fn alone(
+    what: &'static str,
+    change: impl FnOnce(&mut Config) + Send + 'static,
+) -> (Vec<Row>, Vec<Row>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
+    // Tests that do the same run at the same time.
+    let name = dir.path().file_name().unwrap().to_str().unwrap();
+    let alone = Folder::new(&unique(what), name);
+    let only = std::fs::metadata(&alone.0).unwrap().ino();
     std::fs::write(dir.path().join("cgroup"), alone.0.to_str().unwrap()).unwrap();
     let folder = dir.path().to_owned();
-    let ran = folder.clone();
     let small = move |config: &mut Config| {
         config.syscalls.only_cgroup = only;
         change(config);
     };
-    let (rows, losses) = capture(small, move || child::run(what, &ran)).await;
-    (rows, losses, folder, dir)
+    let (rows, losses) = capture(small, move || child::run(what, &folder)).await;
+    (rows, losses, dir)
 }
 
 fn one_page(config: &mut Config) {
@@ -79,8 +83,8 @@ async fn a_storm_of_processes_is_counted() {
     if cannot_load() {
         return;
     }
-    let (rows, losses, folder, _dir) = alone("storm", |config| config.syscalls.max_processes = 64).await;
-    let made: i64 = std::fs::read_to_string(folder.join("made")).unwrap().parse().unwrap();
+    let (rows, losses, dir) = alone("storm", |config| config.syscalls.max_processes = 64).await;
+    let made: i64 = std::fs::read_to_string(dir.path().join("made")).unwrap().parse().unwrap();
     let (forks, _, lost_forks) = counted(&rows, &losses, "clone", "fork");
     let (exits, _, lost_exits) = counted(&rows, &losses, "procexit", "exit");
     println!("{made} processes: {forks} rows and {lost_forks} lost, {exits} ends and {lost_exits} lost");

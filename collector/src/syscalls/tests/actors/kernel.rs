@@ -1,11 +1,12 @@
 //! What reaches into other processes and into the kernel.
 
+use std::ffi::CString;
 use std::os::fd::AsRawFd;
 
 use serde_json::Value;
 
 use super::super::super::flags;
-use super::super::stage::{Stage, fd, forked, p, sys};
+use super::super::stage::{Stage, fd, forked, p, s, sys};
 use super::Actor;
 
 const NAMESPACES: u64 = (libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC) as u64;
@@ -66,14 +67,14 @@ pub(super) const ACTORS: &[Actor] = &[
         stage.expect("bpf", ret, &[], &[("fd", &flags::result(ret)), ("cmd", "BPF_PROG_LOAD")]);
     }),
     ("init_module", |stage| {
-        let ret = sys(libc::SYS_init_module, &[p(b"not a module"), 12, c"par=1".as_ptr() as u64]);
+        let ret = sys(libc::SYS_init_module, &[p(b"not a module"), 12, s(&words("par=1"))]);
         let arguments = [("res", &*flags::result(ret)), ("length", "12"), ("uargs", "par=1")];
         stage.expect("init_module", ret, &[], &arguments);
     }),
     ("finit_module", |stage| {
         stage.file("module.ko");
         let file = std::fs::File::open("module.ko").unwrap();
-        let ret = sys(libc::SYS_finit_module, &[fd(file.as_raw_fd()), c"par=2".as_ptr() as u64, 2]);
+        let ret = sys(libc::SYS_finit_module, &[fd(file.as_raw_fd()), s(&words("par=2")), 2]);
         let name = stage.text("module.ko");
         let text = format!("<f>{name}");
         let arguments = [
@@ -85,7 +86,7 @@ pub(super) const ACTORS: &[Actor] = &[
         stage.expect("finit_module", ret, &[("fd_name", name.as_str().into())], &arguments);
     }),
     ("delete_module", |stage| {
-        let ret = sys(libc::SYS_delete_module, &[c"no_such_module".as_ptr() as u64, 0o4_000]);
+        let ret = sys(libc::SYS_delete_module, &[s(&words("no_such_module")), 0o4_000]);
         let arguments = [("res", &*flags::result(ret)), ("name", "no_such_module"), ("flags", "O_NONBLOCK")];
         stage.expect("delete_module", ret, &[], &arguments);
     }),
@@ -134,6 +135,12 @@ pub(super) const ACTORS: &[Actor] = &[
         stage.expect("io_uring_setup", ret, &[], &[("res", "EINVAL"), ("entries", "0")]);
     }),
 ];
+
+/// A text in memory that was just written: a kernel that refuses a call without
+/// a look at its text leaves it where it is, which may be on disk.
+fn words(text: &str) -> CString {
+    CString::new(text).unwrap()
+}
 
 /// Reads or writes memory of this very process, then of none.
 fn reach(stage: &mut Stage, call: &str, number: libc::c_long) {
