@@ -4,7 +4,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
 use bailiwick_collector_ebpf::{class, slot};
 use core::ffi::c_void;
 
@@ -28,6 +28,13 @@ static NETWORK_RING: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 static FILE_RING: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(class::COUNT * slot::COUNT, 0);
+/// One cell: of how many sampled events one is kept; 0 and 1 keep all. The
+/// reader sets it by how full the file ring is.
+#[map]
+static KEEP_ONE_OF: Array<u32> = Array::with_max_entries(1, 0);
+/// Events met while sampling, to keep every n-th.
+#[map]
+static MET: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]
@@ -36,6 +43,27 @@ pub(crate) fn count(class: u32, slot: u32) {
         // Safety: the map's own cell of this CPU.
         unsafe { *cell += 1 }
     }
+}
+
+/// How many events a kept one stands for, or 0 if this one is left out.
+#[inline(always)]
+pub(crate) fn sample(class: u32) -> u32 {
+    let one_of = KEEP_ONE_OF.get(0).copied().unwrap_or(0);
+    if one_of <= 1 {
+        return 1;
+    }
+    let Some(met) = MET.get_ptr_mut(0) else { return 1 };
+    // Safety: the map's own cell of this CPU.
+    let nth = unsafe {
+        *met = (*met).wrapping_add(1);
+        *met
+    };
+    if nth % one_of == 0 {
+        return one_of;
+    }
+    count(class, slot::ATTEMPTED);
+    count(class, slot::SAMPLED);
+    0
 }
 
 /// Writes a record of the process lane. Its reader is woken at once, since what

@@ -2,24 +2,39 @@
 
 #![allow(unsafe_code)]
 
+use aya_ebpf::Global;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user};
 use aya_ebpf::macros::{map, raw_tracepoint};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::RawTracePointContext;
 use bailiwick_collector_ebpf::{
-    ARGS_MAX, CGROUP_PATH_MAX, CgroupMade, Exec, Exit, Fork, Header, PATH_MAX, class, flag, kind,
+    ARGS_MAX, CGROUP_PATH_MAX, CgroupMade, ENVIRONMENT_MAX, Exec, Exit, Fork, Header, PATH_MAX, class, flag,
+    kind,
 };
 use core::ffi::c_void;
 use core::mem::size_of;
 
-use crate::file::forget_open;
-use crate::network::forget_connect;
 use crate::out;
-use crate::task::{self, at, current, has, probe, wanted};
+use crate::task::{self, at, current, follow, has, probe, reach, wanted};
+use crate::walk::{self, WALK_MAX};
 
-const TEXT_MAX: usize = ARGS_MAX + 2 * PATH_MAX;
+/// Room for arguments and three paths; a record of a CPU's scratch may not have
+/// more than 32 KiB.
+const TEXT_MAX: usize = 28 << 10;
+/// The most bytes of one text.
+const ONE_MAX: usize = 8192;
+const _: () = assert!(ARGS_MAX <= ONE_MAX && ENVIRONMENT_MAX <= ONE_MAX && PATH_MAX <= ONE_MAX);
 /// `SIGNAL_GROUP_EXIT`: the whole group ends with one status.
 const GROUP_EXIT: u32 = 4;
+/// `OVERLAYFS_SUPER_MAGIC`.
+const OVERLAY: u64 = 0x794c_7630;
+/// Places of process group and session among `signal->pids`.
+const GROUP: usize = 2;
+const SESSION: usize = 3;
+
+/// Whether the environment is wanted.
+#[unsafe(no_mangle)]
+static WITH_ENVIRONMENT: Global<u32> = Global::new(0);
 
 #[repr(C)]
 struct ExecRecord {
@@ -63,18 +78,39 @@ fn process_exec(ctx: RawTracePointContext) -> i32 {
 unsafe fn exec(record: *mut ExecRecord, bprm: *const u8) {
     unsafe {
         let task = current();
-        let text = &raw mut (*record).text as *mut u8;
-        let (flags, args) = copy_args(record, task, text);
-        let filename =
-            copy_string(text, args as usize & (2 * ARGS_MAX - 1), probe(bprm, &task::BPRM_FILENAME));
-        let middle = args + filename;
-        let interp = copy_string(text, middle as usize & (2 * ARGS_MAX - 1), probe(bprm, &task::BPRM_INTERP));
-        (*record).body.args_copied = args;
-        (*record).body.filename_len = filename;
-        (*record).body.interp_len = interp;
-        (*record).body.reserved = 0;
-        session(&raw mut (*record).body, task);
-        let mut size = (size_of::<Header>() + size_of::<Exec>()) as u32 + middle + interp;
+        let body = &raw mut (*record).body;
+        let memory = follow(task, &task::TASK_MM);
+        let mut flags = 0;
+        let (start, end) = (at(memory, &task::MM_ARG_START), at(memory, &task::MM_ARG_END));
+        let (arguments, trouble) = copy_block(record, 0, start, end, ARGS_MAX as u64);
+        flags |= trouble;
+        (*body).args_len = u64::wrapping_sub(end, start) as u32;
+        (*body).args_copied = arguments as u32;
+        let mut length = arguments;
+        let filename = copy_string(record, length, probe(bprm, &task::BPRM_FILENAME));
+        (*body).filename_len = filename as u32;
+        length += filename;
+        let interp = copy_string(record, length, probe(bprm, &task::BPRM_INTERP));
+        (*body).interp_len = interp as u32;
+        length += interp;
+        let exe = if has(&task::MM_EXE_FILE) { reach(memory, &task::MM_EXE_FILE) } else { core::ptr::null() };
+        flags |= executable(body, exe);
+        let walked = walk_to(record, length, exe);
+        (*body).exe_len = walked as u32;
+        length += walked;
+        let walked = walk_to(record, length, core::ptr::null());
+        (*body).cwd_len = walked as u32;
+        length += walked;
+        (*body).environment_len = 0;
+        if WITH_ENVIRONMENT.load() != 0 && has(&task::MM_ENV_START) && has(&task::MM_ENV_END) {
+            let (start, end) = (at(memory, &task::MM_ENV_START), at(memory, &task::MM_ENV_END));
+            let (environment, _) = copy_block(record, length, start, end, ENVIRONMENT_MAX as u64);
+            (*body).environment_len = environment as u32;
+            length += environment;
+        }
+        session(body, task);
+        (*body).capabilities = task::capabilities(task);
+        let mut size = (size_of::<Header>() + size_of::<Exec>() + length) as u32;
         task::fill(&raw mut (*record).header, kind::EXEC, flags, size);
         if size > size_of::<ExecRecord>() as u32 {
             size = size_of::<ExecRecord>() as u32;
@@ -83,53 +119,100 @@ unsafe fn exec(record: *mut ExecRecord, bprm: *const u8) {
     }
 }
 
-/// Copies the argument text, which lies in one piece at the top of the stack.
+/// Where the next text goes, if there is room for any.
 #[inline(always)]
-unsafe fn copy_args(record: *mut ExecRecord, task: *const u8, text: *mut u8) -> (u16, u32) {
+unsafe fn place(record: *mut ExecRecord, length: usize) -> Option<*mut u8> {
+    if length > TEXT_MAX - ONE_MAX {
+        return None;
+    }
+    unsafe { Some((&raw mut (*record).text as *mut u8).add(length)) }
+}
+
+/// Copies arguments or environment, which lie in one piece at the top of the
+/// stack; the bytes copied, and what went wrong as a flag.
+#[inline(always)]
+unsafe fn copy_block(record: *mut ExecRecord, length: usize, start: u64, end: u64, most: u64) -> (usize, u16) {
     unsafe {
-        let memory: *const u8 = at(task, &task::TASK_MM);
-        let start: u64 = at(memory, &task::MM_ARG_START);
-        let end: u64 = at(memory, &task::MM_ARG_END);
-        let length = end.wrapping_sub(start);
-        (*record).body.args_len = length as u32;
-        let wanted = if length > ARGS_MAX as u64 { ARGS_MAX as u64 } else { length };
-        if bpf_probe_read_user(text as *mut c_void, wanted as u32, start as *const c_void) < 0 {
-            return (flag::UNREADABLE, 0);
+        let Some(to) = place(record, length) else { return (0, flag::TRUNCATED) };
+        let there = end.wrapping_sub(start);
+        let wanted = if there > most { most } else { there };
+        if bpf_probe_read_user(to as *mut c_void, wanted as u32, start as *const c_void) < 0 {
+            return (0, flag::UNREADABLE);
         }
-        (if length > ARGS_MAX as u64 { flag::TRUNCATED } else { 0 }, wanted as u32)
+        (wanted as usize & (2 * ONE_MAX - 1), if there > most { flag::TRUNCATED } else { 0 })
     }
 }
 
 /// Copies a kernel string behind what is there; its bytes with terminator.
 #[inline(always)]
-unsafe fn copy_string(text: *mut u8, offset: usize, from: u64) -> u32 {
-    if offset > TEXT_MAX - PATH_MAX {
-        return 0;
-    }
+unsafe fn copy_string(record: *mut ExecRecord, length: usize, from: u64) -> usize {
     unsafe {
-        let copied = bpf_probe_read_kernel_str(
-            text.add(offset) as *mut c_void,
-            PATH_MAX as u32,
-            from as *const c_void,
-        );
-        if copied < 0 || copied > PATH_MAX as i64 { 0 } else { copied as u32 }
+        let Some(to) = place(record, length) else { return 0 };
+        let copied = bpf_probe_read_kernel_str(to as *mut c_void, PATH_MAX as u32, from as *const c_void);
+        if copied < 0 || copied > PATH_MAX as i64 { 0 } else { copied as usize }
     }
 }
 
-/// Own pid, session and terminal; each zero where the kernel does not tell.
+/// Walks an open file's path, or the working directory for none.
+#[inline(always)]
+unsafe fn walk_to(record: *mut ExecRecord, length: usize, file: *const u8) -> usize {
+    unsafe {
+        let Some(to) = place(record, length) else { return 0 };
+        let walked = if file.is_null() { walk::walk_cwd(to) } else { walk::walk_file(to, file) };
+        if walked as usize > WALK_MAX { 0 } else { walked as usize }
+    }
+}
+
+/// What the executable's inode tells; flags of the record.
+#[inline(always)]
+unsafe fn executable(body: *mut Exec, file: *const u8) -> u16 {
+    unsafe {
+        (*body).file = walk::identity(file);
+        let inode = reach(file, &task::FILE_INODE);
+        (*body).exe_uid = probe(inode, &task::INODE_UID);
+        (*body).exe_gid = probe(inode, &task::INODE_GID);
+        (*body).exe_ctime_ns = 0;
+        (*body).exe_mtime_ns = 0;
+        if has(&task::INODE_CTIME_NS) && has(&task::INODE_MTIME_NS) {
+            let (c, m): (u64, u64) = (probe(inode, &task::INODE_CTIME_S), probe(inode, &task::INODE_MTIME_S));
+            let part: (u32, u32) = (probe(inode, &task::INODE_CTIME_NS), probe(inode, &task::INODE_MTIME_NS));
+            (*body).exe_ctime_ns = c * 1_000_000_000 + part.0 as u64;
+            (*body).exe_mtime_ns = m * 1_000_000_000 + part.1 as u64;
+        }
+        let mut flags = 0;
+        if has(&task::INODE_NLINK) && probe::<u32>(inode, &task::INODE_NLINK) == 0 {
+            flags |= flag::UNLINKED;
+        }
+        if has(&task::INODE_SIZE_OF) && has(&task::SB_MAGIC) {
+            flags |= flag::LAYER_KNOWN;
+            // An overlay's inode is followed by its upper layer's dentry, if it has one.
+            let overlay = probe::<u64>(reach(inode, &task::INODE_SB), &task::SB_MAGIC) == OVERLAY;
+            if overlay && probe::<u64>(inode, &task::INODE_SIZE_OF) != 0 {
+                flags |= flag::UPPER_LAYER;
+            }
+        }
+        flags
+    }
+}
+
+/// Own pid, group, session and terminal; each zero where the kernel does not tell.
 #[inline(always)]
 unsafe fn session(body: *mut Exec, task: *const u8) {
-    /// Place of the session among `signal->pids`.
-    const SESSION: usize = 3;
     unsafe {
         (*body).vpid =
-            if has(&task::TASK_THREAD_PID) { task::virtual_pid(at(task, &task::TASK_THREAD_PID)) } else { 0 };
-        let signal: *const u8 = at(task, &task::TASK_SIGNAL);
+            if has(&task::TASK_THREAD_PID) { task::virtual_pid(reach(task, &task::TASK_THREAD_PID)) } else { 0 };
+        let signal = follow(task, &task::TASK_SIGNAL);
         (*body).sid = 0;
+        (*body).pgid = 0;
+        (*body).vpgid = 0;
         if has(&task::SIGNAL_PIDS) && has(&task::PID_NUMBERS) {
-            let pids = signal.add(task::SIGNAL_PIDS.load() as usize + SESSION * 8);
-            let session: u64 = core::ptr::read_volatile(pids as *const u64);
+            let pids = signal.add(task::SIGNAL_PIDS.load() as usize);
+            let [group, session] = aya_ebpf::helpers::bpf_probe_read_kernel(pids.add(GROUP * 8) as *const [u64; 2])
+                .unwrap_or_default();
+            const { assert!(SESSION == GROUP + 1) };
             (*body).sid = probe(session as *const u8, &task::PID_NUMBERS);
+            (*body).pgid = probe(group as *const u8, &task::PID_NUMBERS);
+            (*body).vpgid = task::virtual_pid(group as *const u8);
         }
         (*body).tty = if has(&task::SIGNAL_TTY) { terminal(at(signal, &task::SIGNAL_TTY)) } else { 0 };
     }
@@ -177,20 +260,17 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exit(task)`: a record when the last thread of a process ends.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn process_exit(_ctx: RawTracePointContext) -> i32 {
-    // A thread that dies inside of a call never reaches its end.
-    forget_open();
-    forget_connect();
     if !wanted() {
         return 0;
     }
     // Safety: the current task is the one that ends.
     unsafe {
         let task = current();
-        let signal: *const u8 = at(task, &task::TASK_SIGNAL);
+        let signal = follow(task, &task::TASK_SIGNAL);
         if at::<u32>(signal, &task::SIGNAL_LIVE) != 0 {
             return 0;
         }
-        let leader: *const u8 = at(task, &task::TASK_GROUP_LEADER);
+        let leader = follow(task, &task::TASK_GROUP_LEADER);
         let together = at::<u32>(signal, &task::SIGNAL_FLAGS) & GROUP_EXIT != 0;
         let mut record = core::mem::zeroed::<Record<Exit>>();
         record.body.status = match together {
@@ -207,22 +287,32 @@ fn process_exit(_ctx: RawTracePointContext) -> i32 {
 /// `cgroup_mkdir(cgroup, path)`: known before the first task is in it.
 #[raw_tracepoint(tracepoint = "cgroup_mkdir")]
 fn cgroup_made(ctx: RawTracePointContext) -> i32 {
-    let cgroup: *const u8 = ctx.arg(0);
-    let path: *const u8 = ctx.arg(1);
-    let Some(record) = CGROUP_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // Safety: the tracepoint's arguments.
+    unsafe { cgroup(ctx.arg(0), ctx.arg(1), kind::CGROUP) };
+    0
+}
+
+/// `cgroup_rmdir(cgroup, path)`: its id may be another's from now on.
+#[raw_tracepoint(tracepoint = "cgroup_rmdir")]
+fn cgroup_gone(ctx: RawTracePointContext) -> i32 {
+    // Safety: the tracepoint's arguments.
+    unsafe { cgroup(ctx.arg(0), ctx.arg(1), kind::CGROUP_GONE) };
+    0
+}
+
+#[inline(always)]
+unsafe fn cgroup(cgroup: *const u8, path: *const u8, kind: u16) {
+    let Some(record) = CGROUP_SCRATCH.get_ptr_mut(0) else { return };
     // Safety: the scratch record is this program's alone while it runs.
     unsafe {
-        let node = probe::<u64>(cgroup, &task::CGROUP_KN) as *const u8;
-        let root = probe::<u64>(cgroup, &task::CGROUP_ROOT) as *const u8;
-        (*record).body.id = probe(node, &task::KERNFS_ID);
-        (*record).body.hierarchy = probe(root, &task::CGROUP_ROOT_HIERARCHY);
+        (*record).body.id = probe(reach(cgroup, &task::CGROUP_KN), &task::KERNFS_ID);
+        (*record).body.hierarchy = probe(reach(cgroup, &task::CGROUP_ROOT), &task::CGROUP_ROOT_HIERARCHY);
         let to = &raw mut (*record).path as *mut c_void;
         let copied = bpf_probe_read_kernel_str(to, CGROUP_PATH_MAX as u32, path as *const c_void);
         let length = if copied < 0 || copied > CGROUP_PATH_MAX as i64 { 0 } else { copied as u32 };
         (*record).body.path_len = length;
         let size = (size_of::<Header>() + size_of::<CgroupMade>()) as u32 + length;
-        task::fill(&raw mut (*record).header, kind::CGROUP, 0, size);
+        task::fill(&raw mut (*record).header, kind, 0, size);
         out::process(class::CGROUP, record as *mut c_void, size);
     }
-    0
 }

@@ -2,17 +2,17 @@
 //!
 //! Offsets into the kernel's structures come from the loader, which reads them
 //! from the running kernel's BTF; frozen read-only data, so the verifier sees
-//! constants and lets typed pointers be followed without a helper call.
+//! constants and drops what they rule out.
 
 #![allow(unsafe_code)]
 
 use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task_btf,
-    bpf_ktime_get_boot_ns,
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
+    bpf_get_current_task_btf, bpf_ktime_get_boot_ns,
 };
-use bailiwick_collector_ebpf::{ABSENT, Header};
+use bailiwick_collector_ebpf::{ABSENT, CGROUP_V1_BIT, Capabilities, Header};
 use core::ffi::c_void;
 
 macro_rules! offsets {
@@ -24,14 +24,23 @@ macro_rules! offsets {
 
 offsets! {
     TASK_PID, TASK_TGID, TASK_REAL_PARENT, TASK_GROUP_LEADER, TASK_START_BOOTTIME, TASK_NSPROXY, TASK_CRED,
-    TASK_LOGINUID, TASK_MM, TASK_SIGNAL, TASK_EXIT_CODE, TASK_FILES, TASK_THREAD_PID,
-    CRED_EUID, CRED_EGID, NSPROXY_MNT_NS, NSPROXY_PID_NS, MNT_NS_INUM, PID_NS_INUM,
-    MM_ARG_START, MM_ARG_END, BPRM_FILENAME, BPRM_INTERP,
+    TASK_LOGINUID, TASK_MM, TASK_SIGNAL, TASK_EXIT_CODE, TASK_FILES, TASK_FS, TASK_THREAD_PID, TASK_CGROUPS,
+    TASK_THREAD_STATUS,
+    CRED_EUID, CRED_EGID, CRED_PERMITTED, CRED_EFFECTIVE, CRED_INHERITABLE,
+    NSPROXY_MNT_NS, NSPROXY_PID_NS, MNT_NS_INUM, PID_NS_INUM,
+    MM_ARG_START, MM_ARG_END, MM_ENV_START, MM_ENV_END, MM_EXE_FILE, BPRM_FILENAME, BPRM_INTERP,
     SIGNAL_LIVE, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SIGNAL_PIDS, SIGNAL_TTY,
     TTY_INDEX, TTY_DRIVER, TTY_DRIVER_MAJOR, TTY_DRIVER_MINOR, PID_LEVEL, PID_NUMBERS,
-    CGROUP_KN, CGROUP_ROOT, CGROUP_ROOT_HIERARCHY, KERNFS_ID,
-    FILES_FDT, FDT_MAX_FDS, FDT_FD, FILE_MODE, FILE_INODE, FILE_PRIVATE, INODE_MODE, SOCKET_SK,
-    SOCK_FAMILY, SOCK_LOCAL_PORT, SOCK_REMOTE_PORT, SOCK_LOCAL4, SOCK_REMOTE4, SOCK_LOCAL6, SOCK_REMOTE6, SOCK_PROTOCOL,
+    CSS_SET_SUBSYS, CSS_CGROUP, CGROUP_KN, CGROUP_ROOT, CGROUP_ROOT_HIERARCHY, KERNFS_ID,
+    FILES_FDT, FDT_MAX_FDS, FDT_FD, FILE_MODE, FILE_INODE, FILE_PRIVATE, FILE_PATH,
+    PATH_MNT, PATH_DENTRY, FS_ROOT, FS_PWD, DENTRY_PARENT, DENTRY_NAME, MOUNT_MNT, MOUNT_PARENT,
+    MOUNT_MOUNTPOINT, VFSMOUNT_ROOT,
+    INODE_MODE, INODE_UID, INODE_GID, INODE_INO, INODE_NLINK, INODE_SB, INODE_SIZE_OF,
+    INODE_CTIME_S, INODE_CTIME_NS, INODE_MTIME_S, INODE_MTIME_NS, SB_DEV, SB_MAGIC,
+    SOCKET_SK, SOCKET_TYPE, SOCK_FAMILY, SOCK_STATE, SOCK_LOCAL_PORT, SOCK_REMOTE_PORT, SOCK_LOCAL4, SOCK_REMOTE4,
+    SOCK_LOCAL6, SOCK_REMOTE6, SOCK_PROTOCOL, UNIX_ADDR, UNIX_PEER, UNIX_ADDRESS_LEN, UNIX_ADDRESS_NAME,
+    KIOCB_OPCODE, KIOCB_CQE_FD, IO_OPEN_DFD, IO_OPEN_FILENAME, IO_OPEN_HOW, IO_CONNECT_ADDR, IO_CONNECT_LEN,
+    IO_UNLINK_DFD, IO_UNLINK_FILENAME, IO_RENAME_OLD_DFD, IO_MKDIR_DFD, IO_RENAME_OLDPATH, IO_MKDIR_FILENAME, FILENAME_NAME,
 }
 
 /// The collector's own process, whose events are left out; 0 for none.
@@ -40,35 +49,77 @@ pub(crate) static OWN_PID: Global<u32> = Global::new(0);
 /// The only cgroup whose events are taken; 0 for all.
 #[unsafe(no_mangle)]
 pub(crate) static ONLY_CGROUP: Global<u64> = Global::new(0);
+/// Which cgroup v1 controller names the cgroups of tasks in v2's root.
+#[unsafe(no_mangle)]
+pub(crate) static CGROUP_SUBSYS: Global<u32> = Global::new(ABSENT);
+/// The id of the v2 root.
+#[unsafe(no_mangle)]
+pub(crate) static CGROUP_ROOT_ID: Global<u64> = Global::new(1);
+/// Whether the kernel gives tasks as typed pointers (5.11 and newer), which are
+/// followed without a helper call.
+#[unsafe(no_mangle)]
+pub(crate) static TYPED_TASK: Global<u32> = Global::new(1);
 
 /// Whether the current task's events are taken at all.
 #[inline(always)]
 pub(crate) fn wanted() -> bool {
-    // Safety: helpers without arguments.
-    let (pid, only) = unsafe { (bpf_get_current_pid_tgid() >> 32, ONLY_CGROUP.load()) };
+    // Safety: a helper without arguments.
+    let pid = unsafe { bpf_get_current_pid_tgid() } >> 32;
     if pid as u32 == OWN_PID.load() {
         return false;
     }
-    only == 0 || only == unsafe { bpf_get_current_cgroup_id() }
+    // Safety: as above.
+    ONLY_CGROUP.load() == 0 || ONLY_CGROUP.load() == unsafe { bpf_get_current_cgroup_id() }
 }
 
-/// The current task as a pointer that may be followed directly.
+/// The current task.
 #[inline(always)]
 pub(crate) fn current() -> *const u8 {
-    // Safety: a helper without arguments.
-    unsafe { bpf_get_current_task_btf() as *const u8 }
+    // Safety: helpers without arguments.
+    unsafe {
+        if TYPED_TASK.load() != 0 {
+            bpf_get_current_task_btf() as *const u8
+        } else {
+            bpf_get_current_task() as *const u8
+        }
+    }
 }
 
-/// Reads a member through a typed pointer; a null pointer reads as zero.
+/// Reads a member of what was reached from the current task or from a typed
+/// argument; through a null pointer it is zero.
 #[inline(always)]
-pub(crate) unsafe fn at<T: Copy>(base: *const u8, offset: &Global<u32>) -> T {
-    unsafe { core::ptr::read_volatile(base.add(offset.load() as usize) as *const T) }
+pub(crate) unsafe fn at<T: Copy + Default>(base: *const u8, offset: &Global<u32>) -> T {
+    unsafe {
+        if TYPED_TASK.load() != 0 {
+            core::ptr::read_volatile(base.add(offset.load() as usize) as *const T)
+        } else {
+            probe(base, offset)
+        }
+    }
+}
+
+/// Likewise, a pointer.
+#[inline(always)]
+pub(crate) unsafe fn follow(base: *const u8, offset: &Global<u32>) -> *const u8 {
+    unsafe {
+        if TYPED_TASK.load() != 0 {
+            core::ptr::read_volatile(base.add(offset.load() as usize) as *const *const u8)
+        } else {
+            probe::<u64>(base, offset) as *const u8
+        }
+    }
 }
 
 /// Reads a member through an untyped kernel pointer; what cannot be read is zero.
 #[inline(always)]
 pub(crate) unsafe fn probe<T: Copy + Default>(base: *const u8, offset: &Global<u32>) -> T {
     unsafe { bpf_probe_read_kernel(base.add(offset.load() as usize) as *const T).unwrap_or_default() }
+}
+
+/// Likewise, a pointer.
+#[inline(always)]
+pub(crate) unsafe fn reach(base: *const u8, offset: &Global<u32>) -> *const u8 {
+    unsafe { probe::<u64>(base, offset) as *const u8 }
 }
 
 /// Whether this kernel has the member.
@@ -87,23 +138,50 @@ pub(crate) unsafe fn fill(header: *mut Header, kind: u16, flags: u16, size: u32)
         (*header).kind = kind;
         (*header).flags = flags;
         (*header).boot_ns = bpf_ktime_get_boot_ns();
-        (*header).cgroup_id = bpf_get_current_cgroup_id();
+        (*header).cgroup_id = cgroup_id(task);
         (*header).pid = (id >> 32) as u32;
         (*header).tid = id as u32;
-        let leader: *const u8 = at(task, &TASK_GROUP_LEADER);
+        let leader = follow(task, &TASK_GROUP_LEADER);
         (*header).start_boot_ns = at(leader, &TASK_START_BOOTTIME);
-        let parent: *const u8 = at(task, &TASK_REAL_PARENT);
+        let parent = follow(task, &TASK_REAL_PARENT);
         (*header).ppid = at(parent, &TASK_TGID);
-        let cred: *const u8 = at(task, &TASK_CRED);
+        let cred = follow(task, &TASK_CRED);
         (*header).uid = at(cred, &CRED_EUID);
         (*header).gid = at(cred, &CRED_EGID);
-        let nsproxy: *const u8 = at(task, &TASK_NSPROXY);
-        let mounts: *const u8 = at(nsproxy, &NSPROXY_MNT_NS);
-        (*header).mnt_ns = at(mounts, &MNT_NS_INUM);
-        let pids: *const u8 = at(nsproxy, &NSPROXY_PID_NS);
-        (*header).pid_ns = at(pids, &PID_NS_INUM);
+        let nsproxy = follow(task, &TASK_NSPROXY);
+        (*header).mnt_ns = at(follow(nsproxy, &NSPROXY_MNT_NS), &MNT_NS_INUM);
+        (*header).pid_ns = at(follow(nsproxy, &NSPROXY_PID_NS), &PID_NS_INUM);
         (*header).loginuid = if has(&TASK_LOGINUID) { at(task, &TASK_LOGINUID) } else { u32::MAX };
         bpf_get_current_comm(&raw mut (*header).comm as *mut c_void, 16);
+    }
+}
+
+/// The task's cgroup: in v2, or in the v1 hierarchy where v2 does not tell.
+#[inline(always)]
+unsafe fn cgroup_id(task: *const u8) -> u64 {
+    unsafe {
+        let id = bpf_get_current_cgroup_id();
+        if !has(&CGROUP_SUBSYS) || !has(&CSS_SET_SUBSYS) || id != CGROUP_ROOT_ID.load() {
+            return id;
+        }
+        let set = follow(task, &TASK_CGROUPS);
+        let place = CSS_SET_SUBSYS.load() as usize + (CGROUP_SUBSYS.load() & 15) as usize * 8;
+        let state = bpf_probe_read_kernel(set.add(place) as *const u64).unwrap_or_default();
+        let cgroup = reach(state as *const u8, &CSS_CGROUP);
+        probe::<u64>(reach(cgroup, &CGROUP_KN), &KERNFS_ID) | CGROUP_V1_BIT
+    }
+}
+
+/// What a task may do.
+#[inline(always)]
+pub(crate) unsafe fn capabilities(task: *const u8) -> Capabilities {
+    unsafe {
+        let cred = follow(task, &TASK_CRED);
+        Capabilities {
+            permitted: probe(cred, &CRED_PERMITTED),
+            effective: probe(cred, &CRED_EFFECTIVE),
+            inheritable: probe(cred, &CRED_INHERITABLE),
+        }
     }
 }
 

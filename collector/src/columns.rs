@@ -1,16 +1,31 @@
 //! Rows to a batch of a table's wire schema, column by column.
+//!
+//! ```text
+//!   text ─▶ Texts: a dictionary, keys a row      int, time, bool ─▶ Cells of fixed width
+//!   pairs, processes, texts ─▶ Lists: the same lists again are copied as bytes
+//! ```
+//!
+//! Much of a row is what an earlier row of the same process had: [`Columns::again`]
+//! copies those cells without looking at a single text.
+
+mod lists;
+mod texts;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, RecordBatch,
-    StringBuilder, StringDictionaryBuilder, StructBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, Float64Array, Int64Array, RecordBatch,
+    TimestampMicrosecondArray,
 };
-use arrow::datatypes::{Field, Int32Type, SchemaRef};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use bailiwick_proto::schema::{pair_fields, process_fields};
 use bailiwick_proto::{Kind, Origin, Table};
-use std::sync::Arc;
+
+use lists::Lists;
+use texts::Texts;
 
 /// One process in a list of processes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,16 +54,25 @@ pub(crate) struct Columns {
     names: HashMap<&'static str, usize>,
     cells: Vec<Cells>,
     rows: usize,
+    /// Bytes of texts and lists so far.
+    bytes: usize,
+    finished: u64,
 }
 
 enum Cells {
-    Text(StringDictionaryBuilder<Int32Type>),
-    Int(Int64Builder),
-    Float(Float64Builder),
-    Bool(BooleanBuilder),
-    Time(TimestampMicrosecondBuilder),
-    Texts(ListBuilder<StringBuilder>),
-    Structs(ListBuilder<StructBuilder>),
+    Text(Texts),
+    Int(Numbers<i64>),
+    Float(Numbers<f64>),
+    Bool(Numbers<bool>),
+    Time(Numbers<i64>),
+    List(Lists),
+}
+
+/// Values of fixed width, and which of them are there.
+struct Numbers<T> {
+    values: Vec<T>,
+    valid: BooleanBufferBuilder,
+    nulls: usize,
 }
 
 // === impl Columns ===
@@ -59,7 +83,7 @@ impl Columns {
         let sent: Vec<_> = table.columns().filter(|column| column.origin == Origin::Sender).collect();
         let names = sent.iter().enumerate().map(|(index, column)| (column.name, index)).collect();
         let cells = sent.iter().map(|column| Cells::new(column.kind)).collect();
-        Self { schema: table.wire_schema(), names, cells, rows: 0 }
+        Self { schema: table.wire_schema(), names, cells, rows: 0, bytes: 0, finished: 0 }
     }
 
     /// Where the column of this name is. A name that the table does not have is
@@ -75,24 +99,36 @@ impl Columns {
         self.rows
     }
 
+    /// Bytes of texts and lists so far; what has fixed width does not count.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether no row was ended.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
+    /// Batches finished before this one: rows of the same number share a batch.
+    pub(crate) fn finished(&self) -> u64 {
+        self.finished
+    }
+
     /// Sets a text.
     pub(crate) fn text<T: AsRef<str>>(&mut self, at: impl At, value: Option<T>) {
         let Some(value) = value else { return };
+        let mut added = 0;
         if let Some(Cells::Text(cells)) = self.open(at) {
-            cells.append_value(value);
+            added = cells.push(value.as_ref());
         }
+        self.bytes += added;
     }
 
     /// Sets an integer.
     pub(crate) fn int(&mut self, at: impl At, value: Option<i64>) {
         let Some(value) = value else { return };
         if let Some(Cells::Int(cells)) = self.open(at) {
-            cells.append_value(value);
+            cells.push(value);
         }
     }
 
@@ -100,7 +136,7 @@ impl Columns {
     pub(crate) fn float(&mut self, at: impl At, value: Option<f64>) {
         let Some(value) = value else { return };
         if let Some(Cells::Float(cells)) = self.open(at) {
-            cells.append_value(value);
+            cells.push(value);
         }
     }
 
@@ -108,7 +144,7 @@ impl Columns {
     pub(crate) fn boolean(&mut self, at: impl At, value: Option<bool>) {
         let Some(value) = value else { return };
         if let Some(Cells::Bool(cells)) = self.open(at) {
-            cells.append_value(value);
+            cells.push(value);
         }
     }
 
@@ -116,18 +152,13 @@ impl Columns {
     pub(crate) fn time(&mut self, at: impl At, micros: Option<i64>) {
         let Some(value) = micros else { return };
         if let Some(Cells::Time(cells)) = self.open(at) {
-            cells.append_value(value);
+            cells.push(value);
         }
     }
 
     /// Sets a list of texts.
     pub(crate) fn texts<T: AsRef<str>>(&mut self, at: impl At, values: impl IntoIterator<Item = T>) {
-        if let Some(Cells::Texts(cells)) = self.open(at) {
-            for value in values {
-                cells.values().append_value(value);
-            }
-            cells.append(true);
-        }
+        self.list(at, |list| values.into_iter().for_each(|value| list.texts([Some(value.as_ref())])));
     }
 
     /// Sets a list of names with values.
@@ -136,33 +167,33 @@ impl Columns {
         at: impl At,
         pairs: impl IntoIterator<Item = (N, V)>,
     ) {
-        if let Some(Cells::Structs(cells)) = self.open(at) {
+        self.list(at, |list| {
             for (name, value) in pairs {
-                let pair = cells.values();
-                append_text(pair, 0, Some(name.as_ref()));
-                append_text(pair, 1, Some(value.as_ref()));
-                pair.append(true);
+                list.texts([Some(name.as_ref()), Some(value.as_ref())]);
             }
-            cells.append(true);
-        }
+        });
     }
 
     /// Sets a list of processes.
     pub(crate) fn processes<'a>(&mut self, at: impl At, list: impl IntoIterator<Item = ProcessCells<'a>>) {
-        if let Some(Cells::Structs(cells)) = self.open(at) {
+        self.list(at, |cells| {
             for process in list {
-                let row = cells.values();
-                if let Some(pid) = row.field_builder::<Int64Builder>(0) {
-                    pid.append_value(process.pid);
-                }
-                append_text(row, 1, process.name);
-                append_text(row, 2, process.exe);
-                append_text(row, 3, process.exepath);
-                append_text(row, 4, process.cmdline);
-                row.append(true);
+                cells.number(process.pid);
+                cells.texts([process.name, process.exe, process.exepath, process.cmdline]);
             }
-            cells.append(true);
+        });
+    }
+
+    /// Gives the row the same cells in these columns as an earlier row of this
+    /// batch. A row that is none leaves them out.
+    pub(crate) fn again(&mut self, places: &[Place], earlier: usize) {
+        let (rows, mut added) = (self.rows, 0);
+        for Place(index) in places {
+            if let Some(cells) = self.cells.get_mut(*index) {
+                added += cells.again(earlier, rows);
+            }
         }
+        self.bytes += added;
     }
 
     /// Ends the row; what was not set is null.
@@ -173,11 +204,25 @@ impl Columns {
     /// The rows so far; the builder is empty again and keeps its places.
     pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
         let rows = std::mem::take(&mut self.rows);
+        self.bytes = 0;
+        self.finished += 1;
         let column = |cells: &mut Cells| {
             cells.fill(rows);
             cells.finish()
         };
-        RecordBatch::try_new(self.schema.clone(), self.cells.iter_mut().map(column).collect())
+        let columns = self.cells.iter_mut().map(column).collect::<Result<_, _>>()?;
+        RecordBatch::try_new(self.schema.clone(), columns)
+    }
+
+    fn list(&mut self, at: impl At, write: impl FnOnce(&mut Lists)) {
+        let mut added = 0;
+        if let Some(Cells::List(cells)) = self.open(at) {
+            let before = cells.bytes();
+            write(cells);
+            cells.end();
+            added = cells.bytes().saturating_sub(before);
+        }
+        self.bytes += added;
     }
 
     /// The column's builder, with nulls for the rows that left it out. `None`
@@ -212,35 +257,26 @@ impl At for &str {
 
 impl Cells {
     fn new(kind: Kind) -> Self {
-        let list = |fields: arrow::datatypes::Fields| {
-            let item = Field::new_struct("element", fields.clone(), true);
-            Self::Structs(ListBuilder::new(StructBuilder::from_fields(fields, 0)).with_field(item))
-        };
         match kind {
-            Kind::Text => Self::Text(StringDictionaryBuilder::new()),
+            Kind::Text => Self::Text(Texts::new()),
             // No sender fills a date; it is stamped.
-            Kind::Int | Kind::Date => Self::Int(Int64Builder::new()),
-            Kind::Float => Self::Float(Float64Builder::new()),
-            Kind::Bool => Self::Bool(BooleanBuilder::new()),
-            Kind::Time => Self::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
-            Kind::TextList => {
-                let item = Arc::new(Field::new("element", arrow::datatypes::DataType::Utf8, true));
-                Self::Texts(ListBuilder::new(StringBuilder::new()).with_field(item))
-            }
-            Kind::PairList => list(pair_fields()),
-            Kind::ProcessList => list(process_fields()),
+            Kind::Int | Kind::Date => Self::Int(Numbers::new()),
+            Kind::Float => Self::Float(Numbers::new()),
+            Kind::Bool => Self::Bool(Numbers::new()),
+            Kind::Time => Self::Time(Numbers::new()),
+            Kind::TextList => Self::List(Lists::of_texts()),
+            Kind::PairList => Self::List(Lists::of_structs(pair_fields())),
+            Kind::ProcessList => Self::List(Lists::of_structs(process_fields())),
         }
     }
 
     fn len(&self) -> usize {
         match self {
             Self::Text(cells) => cells.len(),
-            Self::Int(cells) => cells.len(),
-            Self::Float(cells) => cells.len(),
-            Self::Bool(cells) => cells.len(),
-            Self::Time(cells) => cells.len(),
-            Self::Texts(cells) => cells.len(),
-            Self::Structs(cells) => cells.len(),
+            Self::Int(cells) | Self::Time(cells) => cells.values.len(),
+            Self::Float(cells) => cells.values.len(),
+            Self::Bool(cells) => cells.values.len(),
+            Self::List(cells) => cells.len(),
         }
     }
 
@@ -251,32 +287,86 @@ impl Cells {
             return;
         }
         match self {
-            Self::Text(cells) => cells.append_nulls(missing),
-            Self::Int(cells) => cells.append_nulls(missing),
-            Self::Float(cells) => cells.append_nulls(missing),
-            Self::Bool(cells) => cells.append_nulls(missing),
-            Self::Time(cells) => cells.append_nulls(missing),
-            Self::Texts(cells) => cells.append_nulls(missing),
-            Self::Structs(cells) => cells.append_nulls(missing),
+            Self::Text(cells) => cells.nulls(missing),
+            Self::Int(cells) | Self::Time(cells) => cells.nulls(missing),
+            Self::Float(cells) => cells.nulls(missing),
+            Self::Bool(cells) => cells.nulls(missing),
+            Self::List(cells) => cells.nulls(missing),
         }
     }
 
-    fn finish(&mut self) -> ArrayRef {
-        match self {
-            Self::Text(cells) => Arc::new(cells.finish()),
-            Self::Int(cells) => Arc::new(cells.finish()),
-            Self::Float(cells) => Arc::new(cells.finish()),
-            Self::Bool(cells) => Arc::new(cells.finish()),
-            Self::Time(cells) => Arc::new(cells.finish()),
-            Self::Texts(cells) => Arc::new(cells.finish()),
-            Self::Structs(cells) => Arc::new(cells.finish()),
+    /// Appends the cell of an earlier row, as row number `rows`; bytes added.
+    fn again(&mut self, earlier: usize, rows: usize) -> usize {
+        // What ends before that row was null there, and is null here.
+        if earlier >= self.len() || self.len() > rows {
+            return 0;
         }
+        self.fill(rows);
+        match self {
+            Self::Text(cells) => cells.again(earlier),
+            Self::Int(cells) | Self::Time(cells) => cells.again(earlier),
+            Self::Float(cells) => cells.again(earlier),
+            Self::Bool(cells) => cells.again(earlier),
+            Self::List(cells) => return cells.again(earlier),
+        }
+        0
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        Ok(match self {
+            Self::Text(cells) => cells.finish()?,
+            Self::Int(cells) => {
+                let (values, nulls) = cells.finish();
+                Arc::new(Int64Array::try_new(values.into(), nulls)?)
+            }
+            Self::Float(cells) => {
+                let (values, nulls) = cells.finish();
+                Arc::new(Float64Array::try_new(values.into(), nulls)?)
+            }
+            Self::Bool(cells) => {
+                let (values, nulls) = cells.finish();
+                Arc::new(BooleanArray::new(values.into(), nulls))
+            }
+            Self::Time(cells) => {
+                let (values, nulls) = cells.finish();
+                Arc::new(TimestampMicrosecondArray::try_new(values.into(), nulls)?.with_timezone("UTC"))
+            }
+            Self::List(cells) => cells.finish()?,
+        })
     }
 }
 
-fn append_text(row: &mut StructBuilder, field: usize, value: Option<&str>) {
-    if let Some(cells) = row.field_builder::<StringBuilder>(field) {
-        cells.append_option(value);
+// === impl Numbers ===
+
+impl<T: Copy + Default> Numbers<T> {
+    fn new() -> Self {
+        Self { values: Vec::new(), valid: BooleanBufferBuilder::new(0), nulls: 0 }
+    }
+
+    fn push(&mut self, value: T) {
+        self.values.push(value);
+        self.valid.append(true);
+    }
+
+    fn nulls(&mut self, count: usize) {
+        self.values.resize(self.values.len() + count, T::default());
+        self.valid.append_n(count, false);
+        self.nulls += count;
+    }
+
+    fn again(&mut self, earlier: usize) {
+        match self.values.get(earlier) {
+            Some(value) if self.valid.get_bit(earlier) => self.push(*value),
+            _ => self.nulls(1),
+        }
+    }
+
+    fn finish(&mut self) -> (Vec<T>, Option<NullBuffer>) {
+        let valid = self.valid.finish();
+        let nulls = (std::mem::take(&mut self.nulls) > 0).then(|| NullBuffer::new(valid));
+        let values = std::mem::take(&mut self.values);
+        self.values.reserve(values.len());
+        (values, nulls)
     }
 }
 
@@ -321,5 +411,65 @@ mod tests {
         let json = String::from_utf8(json.into_inner()).unwrap();
         assert!(json.contains(r#"[{"name":"fd","value":"3"},{"name":"name","value":"/x"}]"#), "{json}");
         assert_eq!(arguments.null_count(), 1);
+    }
+
+    /// Columns of each kind, as text.
+    const MIXED: [&str; 7] =
+        ["proc_name", "proc_pid", "evt_failed", "time", "evt_arg", "proc_ancestors", "proc_env"];
+
+    /// Sets a row's cells by a few numbers, some of them not at all.
+    fn set(columns: &mut Columns, number: u8) {
+        let text = format!("n{}", number % 5);
+        let cells = [ProcessCells { pid: number.into(), name: Some(&text), ..Default::default() }; 3];
+        columns.text("proc_name", (number % 3 != 0).then_some(&text));
+        columns.int("proc_pid", (number % 4 != 0).then_some(number.into()));
+        columns.boolean("evt_failed", (number % 2 != 0).then_some(number > 100));
+        columns.time("time", (number % 7 != 0).then_some(number.into()));
+        if number % 5 != 0 {
+            columns.pairs("evt_arg", vec![("name", text.as_str()); usize::from(number % 3)]);
+            columns.processes("proc_ancestors", cells.into_iter().take(usize::from(number % 4)));
+            columns.texts("proc_env", vec![&text; usize::from(number % 2)]);
+        }
+    }
+
+    proptest::proptest! {
+        /// Goal: cells copied from an earlier row are those that would have been set.
+        #[test]
+        fn cells_again_are_cells_set_again(numbers in proptest::collection::vec(proptest::prelude::any::<u8>(), 1..60)) {
+            let (mut copied, mut written) = (Columns::new(Table::Syscalls), Columns::new(Table::Syscalls));
+            let places = MIXED.map(|name| copied.place(name));
+            for _ in 0..2 {
+                let mut first = HashMap::new();
+                for (row, number) in numbers.iter().enumerate() {
+                    match first.get(number) {
+                        Some(earlier) => copied.again(&places, *earlier),
+                        None => { first.insert(*number, row); set(&mut copied, *number); }
+                    }
+                    set(&mut written, *number);
+                    copied.end_row();
+                    written.end_row();
+                }
+                proptest::prop_assert!(copied.bytes() > 0 || written.bytes() == 0);
+                proptest::prop_assert_eq!(copied.bytes(), written.bytes());
+                proptest::prop_assert_eq!(copied.finish().unwrap(), written.finish().unwrap());
+            }
+        }
+
+        #[test]
+        fn a_dictionary_holds_each_text_once(texts in proptest::collection::vec("[a-c]{0,3}", 0..300)) {
+            let mut columns = Columns::new(Table::Syscalls);
+            for text in &texts {
+                columns.text("proc_name", Some(text));
+                columns.end_row();
+            }
+            let batch = columns.finish().unwrap();
+            let column = batch.column_by_name("proc_name").unwrap();
+            let column = column.as_any().downcast_ref::<arrow::array::DictionaryArray<arrow::datatypes::Int32Type>>().unwrap();
+            let values = column.downcast_dict::<arrow::array::StringArray>().unwrap();
+            let read: Vec<_> = values.into_iter().flatten().map(str::to_owned).collect();
+            let distinct: std::collections::HashSet<_> = texts.iter().collect();
+            proptest::prop_assert_eq!(column.values().len(), distinct.len());
+            proptest::prop_assert_eq!(read, texts);
+        }
     }
 }

@@ -86,6 +86,10 @@ pub struct Syscalls {
     /// Whether a started program's environment is kept, in `proc_env`. It often
     /// holds secrets, so it is off.
     pub environment: bool,
+    /// Events of files and networks, and failed program starts, that are equal
+    /// but for their time within this many milliseconds are one row more, with
+    /// the number of the others in `repeats`. 0: each is a row.
+    pub repeats_after_ms: u64,
     /// Only events of this cgroup, for tests that count every one; 0 for all.
     #[serde(skip)]
     pub(crate) only_cgroup: u64,
@@ -188,6 +192,7 @@ impl Default for Syscalls {
             poll_every_ms: 40,
             max_processes: 32_768,
             environment: false,
+            repeats_after_ms: 1_000,
             only_cgroup: 0,
         }
     }

@@ -12,6 +12,8 @@ use arrow::array::{Array, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
+use bailiwick_collector_ebpf::calls::CALLS;
+use bailiwick_collector_ebpf::class;
 use bailiwick_proto::{Table, wire};
 use bytes::Bytes;
 use chrono::Utc;
@@ -342,21 +344,53 @@ fn classes(table: Table, rows: &RecordBatch) -> Vec<(&'static str, u64)> {
 /// The lane of a class of system calls.
 fn lane_of(class: &str) -> Option<&'static str> {
     match class {
-        "exec" | "fork" | "exit" => Some(Lane::Process.name()),
-        "connect" => Some(Lane::Network.name()),
-        "open" => Some(Lane::File.name()),
+        "exec" | "fork" | "exit" | "cgroup" | "privilege" => Some(Lane::Process.name()),
+        "connect" | "socket" | "message" | "dns" => Some(Lane::Network.name()),
+        "open" | "change" | "dup" | "uring" => Some(Lane::File.name()),
         _ => None,
     }
 }
 
 /// The class of an event type, as the kernel's counters name it.
 fn class_of(evt_type: Option<&str>) -> &'static str {
+    let Some(evt_type) = evt_type.filter(|evt_type| !evt_type.is_empty()) else { return "other" };
     match evt_type {
-        Some("execve" | "execveat") => "exec",
-        Some("clone" | "clone3" | "fork" | "vfork") => "fork",
-        Some("procexit") => "exit",
-        Some("connect") => "connect",
-        Some("open" | "openat" | "openat2" | "creat") => "open",
+        "procexit" => return "exit",
+        "dns" => return "dns",
+        "io_uring_submit" => return "uring",
+        _ => {}
+    }
+    let call = CALLS.iter().find(|call| call.name == evt_type);
+    match call.map(|call| u32::from(call.shape.class_and_ring & 0xf)) {
+        Some(class::EXEC) => "exec",
+        Some(class::FORK) => "fork",
+        Some(class::PRIVILEGE) => "privilege",
+        Some(class::CONNECT) => "connect",
+        Some(class::SOCKET) => "socket",
+        Some(class::MESSAGE) => "message",
+        Some(class::OPEN) => "open",
+        Some(class::CHANGE) => "change",
+        Some(class::DUP) => "dup",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_has_a_class_in_the_lane_of_its_ring() {
+        for call in CALLS.iter().skip(1) {
+            let class = class_of(Some(call.name));
+            let lane = ["process", "network", "file"][usize::from(call.shape.class_and_ring >> 4)];
+            assert_eq!(lane_of(class), Some(lane), "{}", call.name);
+        }
+        assert_eq!(class_of(Some("connect")), "connect");
+        assert_eq!(class_of(Some("recvmsg")), "message");
+        assert_eq!(class_of(Some("setuid")), "privilege");
+        assert_eq!(class_of(Some("procexit")), "exit");
+        assert_eq!(class_of(Some("what")), "other");
+        assert_eq!(class_of(None), "other");
     }
 }

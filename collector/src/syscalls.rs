@@ -11,21 +11,33 @@
 //! /proc to name it, and makes no row. Not seen: what io_uring opens or
 //! connects, calls of 32-bit programs, an execve that fails.
 
+mod arguments;
 mod btf;
+mod capabilities;
 mod capture;
 mod cgroups;
 mod clock;
 mod counters;
 mod decode;
+mod descriptors;
+mod dns;
 mod flags;
+mod lanes;
 mod loader;
+mod names;
+mod numbers;
 mod offsets;
+mod opcodes;
+mod opening;
 pub(crate) mod paths;
 mod proc_fs;
 mod processes;
+mod repeats;
 mod rings;
+mod roles;
 mod rows;
 mod sockets;
+mod walk;
 
 use std::io;
 use std::thread;

@@ -33,7 +33,8 @@ impl Users {
         Self::of("/etc/passwd".into(), "/etc/group".into())
     }
 
-    fn of(passwd: PathBuf, group: PathBuf) -> Self {
+    /// Of these files.
+    pub(crate) fn of(passwd: PathBuf, group: PathBuf) -> Self {
         let names = |path| Names { path, changed: None, by_id: HashMap::new() };
         let mut users = Self { users: names(passwd), groups: names(group) };
         users.refresh();

@@ -11,6 +11,7 @@ mod crash;
 mod demo;
 mod disk;
 mod docs;
+mod falco;
 mod flow;
 mod generated;
 mod harness;

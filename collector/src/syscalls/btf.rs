@@ -8,8 +8,11 @@ use std::collections::HashMap;
 const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_ENUM: u32 = 6;
 /// Typedef, volatile, const, restrict, type tag: each refers to another type.
 const REFERRING: [u32; 5] = [8, 9, 10, 11, 18];
+/// Instead of a member: the structure's size.
+pub(super) const SIZE: &str = "#size";
 /// Anonymous structures and qualifiers followed before it is called damaged.
 const MAX_DEPTH: usize = 16;
 
@@ -52,10 +55,29 @@ impl<'a> Btf<'a> {
         Some(btf)
     }
 
+    /// The value of an enumerator, found by its name in any enumeration of up to
+    /// 32 bits.
+    pub(super) fn enumerator(&self, name: &str) -> Option<u32> {
+        self.types.iter().skip(1).find_map(|at| {
+            let at = *at as usize;
+            let info = u32_at(self.bytes, at + 4)?;
+            if kind(info) != KIND_ENUM {
+                return None;
+            }
+            (0..(info & 0xffff) as usize).map(|index| at + 12 + 8 * index).find_map(|value| {
+                (self.name(value)? == name.as_bytes()).then(|| u32_at(self.bytes, value + 4))?
+            })
+        })
+    }
+
     /// Bytes from the structure's begin to the member; `path` names a member, or
     /// a member of a member with a dot between.
     pub(super) fn offset(&self, structure: &str, path: &str) -> Option<u32> {
         let mut id = *self.structs.get(structure.as_bytes())?;
+        if path == SIZE {
+            let at = *self.types.get(id as usize)? as usize;
+            return u32_at(self.bytes, at + 8);
+        }
         let mut offset = 0;
         for name in path.split('.') {
             let (at, of) = self.member(id, name.as_bytes(), MAX_DEPTH)?;

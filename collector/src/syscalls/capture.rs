@@ -1,38 +1,49 @@
 //! From ring bytes to rows: decodes, keeps the process table, names what is named.
+//!
+//! Everything that an event is named with is in its record or was in an earlier
+//! one. /proc is only asked for a process that was missed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bailiwick_collector_ebpf::{Header, call};
+use bailiwick_collector_ebpf::calls::id;
+use bailiwick_collector_ebpf::{Capabilities, Header, text};
 
 use super::cgroups::{Cgroup, Cgroups};
 use super::clock::{self, Clock};
-use super::decode::{self, Connect, Event, Exec, Open, Record};
-use super::processes::{Processes, Program};
-use super::rows::{Common, OpenedPath, Rows, comm};
-use super::{flags, paths, proc_fs, sockets};
+use super::decode::{self, Call, Dns, Event, Exec, Fork, Record, Uring};
+use super::processes::{Processes, Program, Started};
+use super::repeats::Repeats;
+use super::roles::Sockets;
+use super::rows::{Common, Rows, comm};
+use super::{descriptors, dns, lanes, names, paths, proc_fs, walk};
+use crate::attribution::HOST;
 use crate::config::Syscalls;
 use crate::outlet::Lane;
 use crate::pods::{Pod, Pods};
 use crate::users::Users;
 
-const AT_FDCWD: i32 = -100;
 /// Rows of an interval that share a batch.
 const FEW_ROWS: usize = 256;
+/// Processes that /proc did not know, remembered so that it is not asked again
+/// and again.
+const MAX_UNKNOWN: usize = 4_096;
 
 /// Everything that events are named with, and the rows that wait.
 pub(super) struct Capture {
     node: String,
     cluster: String,
-    environment: bool,
-    own_mnt_ns: u32,
     inside: Option<Inside>,
     clock: Clock,
     processes: Processes,
+    /// Pids that were asked for in vain since the last tidying.
+    unknown: HashSet<u32>,
+    sockets: Sockets,
     cgroups: Cgroups,
     users: Users,
     pods: Pods,
+    repeats: Repeats,
     seq: u64,
     malformed: u64,
     /// The first rows of an interval, whatever their lane.
@@ -85,14 +96,15 @@ impl Capture {
         Self {
             node: node.to_owned(),
             cluster: cluster.to_owned(),
-            environment: config.environment,
-            own_mnt_ns: proc_fs::own_namespace("mnt"),
             inside: Inside::of_this_process(),
             clock: Clock::now(),
             processes,
+            unknown: HashSet::new(),
+            sockets: Sockets::new(),
             cgroups: Cgroups::walk(),
             users: Users::read(),
             pods,
+            repeats: Repeats::new(config.repeats_after_ms.saturating_mul(1_000_000)),
             seq: 0,
             malformed: 0,
             few: Rows::new(Lane::File),
@@ -134,8 +146,9 @@ impl Capture {
     pub(super) fn tidy(&mut self) {
         self.clock = Clock::now();
         self.users.refresh();
-        self.cgroups.sweep(Instant::now());
         self.processes.sweep(clock::boot_ns());
+        self.cgroups.sweep(Instant::now());
+        self.unknown.clear();
     }
 
     /// Notices processes whose end was lost.
@@ -143,6 +156,18 @@ impl Capture {
         let listed_boot_ns = clock::boot_ns();
         let living: HashSet<u32> = proc_fs::pids().into_iter().collect();
         self.processes.keep_only(&living, listed_boot_ns);
+    }
+
+    /// Makes rows of what repeated, where that was counted long enough.
+    pub(super) fn end_repeats(&mut self, now_boot_ns: u64) {
+        self.repeats.end_until(now_boot_ns);
+        self.write_repeats();
+    }
+
+    /// Makes rows of everything that repeated.
+    pub(super) fn end_all_repeats(&mut self) {
+        self.repeats.end_all();
+        self.write_repeats();
     }
 
     /// When a record was made, without reading the rest.
@@ -159,151 +184,186 @@ impl Capture {
         if self.inside.as_ref().is_some_and(|inside| inside.made(&header)) {
             return;
         }
-        if let Event::Cgroup(made) = event {
-            self.cgroups.made(made.id, made.hierarchy, &paths::text(made.path));
-            return;
-        }
-        self.seq += 1;
-        self.know(&header);
         match event {
-            Event::Exec(exec) => self.exec(&header, &exec),
-            Event::Fork(fork) => {
-                self.processes.forked(
-                    header.pid,
-                    header.start_boot_ns,
-                    fork.child_pid,
-                    fork.child_start_boot_ns,
-                    fork.child_vpid,
-                );
-                self.row(
-                    &header,
-                    |rows, common| rows.fork(common, fork.child_pid, fork.child_vpid),
-                    Lane::Process,
-                );
+            Event::CgroupMade(made) => {
+                self.cgroups.made(made.id, made.hierarchy, &paths::text(made.path));
+                return;
             }
-            Event::Exit(exit) => {
-                self.row(&header, |rows, common| rows.exit(common, exit), Lane::Process);
-                self.processes.ended(header.pid, header.start_boot_ns, header.boot_ns);
+            Event::CgroupGone(gone) => {
+                self.cgroups.removed(gone.id, gone.hierarchy, Instant::now());
+                return;
             }
-            Event::Connect(call) => self.connect(&header, &call),
-            Event::Open(open) => self.open(&header, &open),
-            Event::Cgroup(_) => {}
+            Event::Exit(_) => self.repeats.end_process(header.pid),
+            _ => {}
+        }
+        self.repeats.end_until(header.boot_ns);
+        let counted = lanes::may_repeat(&event) && !self.repeats.is_first(bytes, header.pid, header.boot_ns);
+        self.write_repeats();
+        if !counted {
+            self.event(&header, &event, 0);
         }
     }
 
-    /// Makes sure that the event's process and its parent are in the table.
+    fn write_repeats(&mut self) {
+        while let Some(done) = self.repeats.next_done() {
+            // It was read once already.
+            if let Ok(Record { header, event }) = decode::decode(&done.record) {
+                self.event(&header, &event, done.repeats);
+            }
+        }
+    }
+
+    fn event(&mut self, header: &Header, event: &Event<'_>, repeats: u64) {
+        self.seq += 1;
+        self.know(header);
+        match event {
+            Event::Exec(exec) => self.exec(header, exec),
+            Event::Fork(fork) => self.fork(header, *fork),
+            Event::Exit(exit) => {
+                self.row(header, Lane::Process, 0, |rows, common| rows.exit(common, *exit));
+                self.processes.ended(header.pid, header.start_boot_ns, header.boot_ns);
+            }
+            Event::Call(call) => self.call(header, call, repeats),
+            Event::Socket(call) => {
+                let socket = self.sockets.call(call, header.flags);
+                self.row(header, lanes::of(event), repeats, |rows, common| rows.socket(common, call, &socket));
+            }
+            Event::Dns(message) => self.dns(header, message, repeats),
+            Event::Uring(uring) => self.uring(header, uring, repeats),
+            Event::CgroupMade(_) | Event::CgroupGone(_) => {}
+        }
+    }
+
+    /// Makes sure that the event's process and its parent are in the table, as
+    /// far as there is room.
     fn know(&mut self, header: &Header) {
-        if self.processes.get(header.pid, header.start_boot_ns).is_none() {
-            let found = proc_fs::process(header.pid);
-            let same = found.filter(|found| found.start_ticks == proc_fs::ticks(header.start_boot_ns));
-            match same {
+        if !self.processes.confirm(header.pid, header.start_boot_ns, header.ppid) {
+            let found = self.ask_proc(header.pid);
+            match found.filter(|found| found.start_ticks == proc_fs::ticks(header.start_boot_ns)) {
                 Some(found) => self.processes.found(found),
                 None => {
-                    let name = paths::text(comm(header)).into_owned();
+                    let name = paths::text(comm(header));
                     self.processes.seen(header.pid, header.start_boot_ns, header.ppid, &name);
                 }
             }
+            self.processes.confirm(header.pid, header.start_boot_ns, header.ppid);
         }
-        self.processes.confirm(header.pid, header.start_boot_ns, header.ppid);
         if header.ppid != 0
             && self.processes.latest(header.ppid).is_none()
-            && let Some(parent) = proc_fs::process(header.ppid)
+            && let Some(parent) = self.ask_proc(header.ppid)
         {
             self.processes.found(parent);
         }
     }
 
+    /// What /proc tells of a process that was missed. Once in a while only, so
+    /// that a table without room does not mean files to read for every event.
+    fn ask_proc(&mut self, pid: u32) -> Option<proc_fs::Found> {
+        if self.unknown.len() >= MAX_UNKNOWN || self.unknown.contains(&pid) {
+            return None;
+        }
+        let found = proc_fs::process(pid);
+        if found.is_none() || self.processes.is_full() {
+            self.unknown.insert(pid);
+        }
+        found
+    }
+
     fn exec(&mut self, header: &Header, exec: &Exec<'_>) {
-        let name = paths::text(comm(header)).into_owned();
-        let exepath = self.exepath(header, exec);
-        let mut program = Program::new(&name, exec.args, exepath);
-        program.is_writable = proc_fs::exe_is_writable(header.pid, header.uid, header.gid);
-        if self.environment {
-            program.environment = proc_fs::environment(header.pid);
-        }
-        let cwd = proc_fs::cwd(header.pid);
-        if let Some(process) =
-            self.processes.started(header.pid, header.start_boot_ns, header.boot_ns, program)
-        {
-            process.vpid = if exec.vpid == 0 { process.vpid } else { exec.vpid };
-            process.sid = exec.sid;
-            process.tty = exec.tty;
-            if let Some(cwd) = cwd {
-                process.cwd = Some(cwd.into());
-            }
-        }
-        self.row(header, |rows, common| rows.exec(common), Lane::Process);
+        let name = paths::text(comm(header));
+        let mut program = Program::started(header, &name, exec);
+        program.outside_mnt_ns = self.outside(header);
+        let started = Started {
+            vpid: exec.vpid,
+            sid: exec.sid,
+            pgid: exec.pgid,
+            vpgid: exec.vpgid,
+            tty: exec.tty,
+            cwd: Some(walk::path(exec.cwd)),
+            capabilities: exec.capabilities,
+        };
+        self.processes.started(header.pid, header.start_boot_ns, header.boot_ns, program, started);
+        self.row(header, Lane::Process, 0, |rows, common| rows.exec(common, exec));
     }
 
-    /// The executable: what /proc says while the same program runs, else what
-    /// the kernel loaded, with links resolved where they are this node's own.
-    fn exepath(&self, header: &Header, exec: &Exec<'_>) -> String {
-        let still = || proc_fs::comm(header.pid).is_some_and(|now| now == comm(header));
-        if let Some(path) = proc_fs::exe(header.pid).filter(|_| still()) {
-            return path;
+    /// Whether the program that a process starts now is still outside of its
+    /// container: a runtime puts its own process into the container's cgroup
+    /// first, and only what that starts in another mount namespace is inside.
+    /// What was inside once stays so, wherever it breaks out to.
+    fn outside(&mut self, header: &Header) -> Option<u32> {
+        let cgroup = self.cgroups.of(header.cgroup_id, header.pid)?;
+        if cgroup.container.id == HOST {
+            return Some(header.mnt_ns);
         }
-        let loaded = if exec.interp.is_empty() { exec.filename } else { exec.interp };
-        let folder =
-            self.processes.get(header.pid, header.start_boot_ns).and_then(|process| process.cwd.clone());
-        let path = paths::absolute(folder.as_deref().unwrap_or(paths::UNKNOWN), &paths::text(loaded));
-        let resolved =
-            (header.mnt_ns == self.own_mnt_ns).then(|| std::fs::canonicalize(&path).ok()).flatten();
-        resolved.and_then(|path| path.to_str().map(str::to_owned)).unwrap_or(path)
+        let process = self.processes.get(header.pid, header.start_boot_ns)?;
+        process.program().outside_mnt_ns.filter(|mnt_ns| *mnt_ns == header.mnt_ns)
     }
 
-    fn connect(&mut self, header: &Header, call: &Connect) {
-        let socket = sockets::socket(call, header.flags);
-        self.row(header, |rows, common| rows.connect(common, call, &socket), Lane::Network);
+    fn fork(&mut self, header: &Header, fork: Fork) {
+        self.processes.forked(
+            header.pid,
+            header.start_boot_ns,
+            fork.child_pid,
+            fork.child_start_boot_ns,
+            fork.child_vpid,
+        );
+        self.row(header, Lane::Process, 0, |rows, common| rows.fork(common, fork.child_pid, fork.child_vpid));
     }
 
-    fn open(&mut self, header: &Header, open: &Open<'_>) {
-        let path = self.opened_path(header, open);
-        if let (Ok(fd), Some(name)) = (u32::try_from(open.ret), &path.name)
-            && open.flags & flags::OF_FOLDERS != 0
-        {
-            self.processes.opened_folder(header.pid, fd.cast_signed(), name);
-        }
-        self.row(header, |rows, common| rows.open(common, open, &path), Lane::File);
+    fn call(&mut self, header: &Header, call: &Call<'_>, repeats: u64) {
+        self.change(header, call);
+        let paths = names::of(call, header.flags);
+        let is_socket = descriptors::is_socket(&call.file);
+        let socket = is_socket.then(|| self.sockets.get(call.file.ino)).flatten();
+        let lane = lanes::of_call(call.call);
+        self.row(header, lane, repeats, |rows, common| rows.call(common, call, &paths, socket.as_ref()));
     }
 
-    fn opened_path<'a>(&mut self, header: &Header, open: &Open<'a>) -> OpenedPath<'a> {
-        if open.path.is_empty() {
-            return OpenedPath { name: None, raw: None, folder: None };
+    /// What a call changed of its process.
+    fn change(&mut self, header: &Header, call: &Call<'_>) {
+        let extra = call.texts.get(text::EXTRA).copied().unwrap_or_default();
+        let is_identity = matches!(
+            call.call,
+            id::SETUID | id::SETGID | id::SETREUID | id::SETREGID | id::SETRESUID | id::SETRESGID | id::CAPSET
+        );
+        let changes = is_identity
+            || (call.ret >= 0 && matches!(call.call, id::CHDIR | id::FCHDIR | id::SETSID | id::SETPGID));
+        if !changes {
+            return;
         }
-        let raw = paths::text(open.path);
-        let by_folder = matches!(open.call, call::OPENAT | call::OPENAT2) && open.dirfd != AT_FDCWD;
-        if raw.starts_with('/') {
-            let name = Some(paths::absolute("/", &raw));
-            return OpenedPath { name, raw: Some(raw), folder: None };
+        let Some(process) = self.processes.change(header.pid, header.start_boot_ns) else { return };
+        match call.call {
+            id::CHDIR | id::FCHDIR => process.move_to(walk::path(extra).into(), header.boot_ns),
+            id::SETSID => process.lead_session(),
+            id::SETPGID => process.join_group(call.args),
+            _ => process.capabilities = capabilities(extra).or(process.capabilities),
         }
-        let folder = if by_folder { self.folder(header, open.dirfd) } else { self.cwd(header) };
-        let folder = folder.unwrap_or_else(|| paths::UNKNOWN.to_owned());
-        let name = Some(paths::absolute(&folder, &raw));
-        OpenedPath { name, raw: Some(raw), folder: by_folder.then_some(folder) }
     }
 
-    /// What a folder's descriptor refers to now, or when it was opened.
-    fn folder(&self, header: &Header, fd: i32) -> Option<String> {
+    fn dns(&mut self, header: &Header, message: &Dns<'_>, repeats: u64) {
+        let asked = dns::question(message.data);
+        self.row(header, Lane::Network, repeats, |rows, common| rows.dns(common, message, asked.as_ref()));
+    }
+
+    fn uring(&mut self, header: &Header, uring: &Uring<'_>, repeats: u64) {
+        let name = self.uring_path(header, uring);
+        self.row(header, Lane::File, repeats, |rows, common| rows.uring(common, uring, name.as_deref()));
+    }
+
+    fn uring_path(&self, header: &Header, uring: &Uring<'_>) -> Option<String> {
+        const AT_FDCWD: i32 = -100;
+        if uring.path.is_empty() {
+            return None;
+        }
+        let path = paths::text(uring.path);
         let process = self.processes.get(header.pid, header.start_boot_ns);
-        let remembered = || process.and_then(|process| process.folder(fd)).map(str::to_owned);
-        proc_fs::fd(header.pid, fd).or_else(remembered)
-    }
-
-    /// The process's working directory now, or the last one known.
-    fn cwd(&mut self, header: &Header) -> Option<String> {
-        let process = self.processes.get(header.pid, header.start_boot_ns);
-        let remembered = process.and_then(|process| process.cwd.clone());
-        match proc_fs::cwd(header.pid) {
-            Some(cwd) => {
-                self.processes.moved(header.pid, &cwd);
-                Some(cwd)
-            }
-            None => remembered.map(|cwd| cwd.to_string()),
-        }
+        let cwd = process.and_then(|process| process.cwd_at(header.boot_ns));
+        let folder = cwd.filter(|_| uring.fd == AT_FDCWD).unwrap_or(paths::UNKNOWN);
+        Some(paths::absolute(folder, &path))
     }
 
     /// Writes one row with what is known of the event's process and place.
-    fn row(&mut self, header: &Header, write: impl FnOnce(&mut Rows, &Common<'_>), lane: Lane) {
+    fn row(&mut self, header: &Header, lane: Lane, repeats: u64, write: impl FnOnce(&mut Rows, &Common<'_>)) {
         let cgroup: Option<Arc<Cgroup>> = self.cgroups.of(header.cgroup_id, header.pid);
         let pod: Option<Arc<Pod>> = cgroup.as_ref().and_then(|cgroup| self.pods.of(&cgroup.container));
         let stranger;
@@ -311,12 +371,8 @@ impl Capture {
             Some(process) => process,
             // The table is full, or the pid has been used again.
             None => {
-                stranger = self.processes.stranger(
-                    header.pid,
-                    header.start_boot_ns,
-                    header.ppid,
-                    &paths::text(comm(header)),
-                );
+                let name = paths::text(comm(header));
+                stranger = self.processes.stranger(header.pid, header.start_boot_ns, header.ppid, &name);
                 &stranger
             }
         };
@@ -328,10 +384,11 @@ impl Capture {
             time_us: self.clock.micros(header.boot_ns),
             start_time_us: self.clock.micros(header.start_boot_ns),
             seq: self.seq,
+            repeats,
             process,
             processes: &self.processes,
-            cgroup: cgroup.as_deref(),
-            pod: pod.as_deref(),
+            cgroup: cgroup.as_ref(),
+            pod: pod.as_ref(),
             users: &self.users,
         };
         let rows = match lane {
@@ -345,3 +402,12 @@ impl Capture {
         write(rows, &common);
     }
 }
+
+/// The capabilities in a record's text.
+fn capabilities(text: &[u8]) -> Option<Capabilities> {
+    let number = |at: usize| text.get(at..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
+    Some(Capabilities { permitted: number(0)?, effective: number(8)?, inheritable: number(16)? })
+}
+
+#[cfg(test)]
+mod tests;

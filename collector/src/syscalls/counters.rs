@@ -11,12 +11,19 @@ const CLASSES: [(&str, &str); class::COUNT as usize] = [
     ("process", "fork"),
     ("process", "exit"),
     ("process", "cgroup"),
+    ("process", "privilege"),
     ("network", "connect"),
+    ("network", "socket"),
+    ("network", "message"),
+    ("network", "dns"),
     ("file", "open"),
+    ("file", "change"),
+    ("file", "dup"),
+    ("file", "uring"),
 ];
 
 /// Why a record did not reach its ring, by cell.
-const REASONS: [(u32, &str); 2] = [(slot::RING_FULL, "ring_full"), (slot::IN_FLIGHT_FULL, "in_flight_full")];
+const REASONS: [(u32, &str); 1] = [(slot::RING_FULL, "ring_full")];
 
 /// What the kernel programs counted, and what of it was told.
 pub(super) struct Counters {

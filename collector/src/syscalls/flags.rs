@@ -24,8 +24,6 @@ pub(super) const O_CREAT: u64 = 0o100;
 pub(super) const O_DIRECTORY: u64 = if cfg!(target_arch = "aarch64") { 0o40_000 } else { 0o200_000 };
 /// `O_TMPFILE` contains `O_DIRECTORY`; this bit is its own.
 pub(super) const O_TMPFILE_BIT: u64 = 0o20_000_000;
-/// `O_DIRECTORY` or `O_PATH`: what other files are opened by.
-pub(super) const OF_FOLDERS: u64 = O_DIRECTORY | 0o10_000_000;
 const O_ACCMODE: u64 = 0o3;
 
 /// Whether a call with these flags may read from, and may write to, the file.
@@ -78,21 +76,6 @@ pub(super) fn mode(mode: u32) -> String {
     if mode == 0 { "0".into() } else { format!("0{mode:o}") }
 }
 
-/// `RESOLVE_*` of `openat2`, joined by `|`; `0` for none.
-pub(super) fn resolve(bits: u64) -> String {
-    const NAMES: [(u64, &str); 6] = [
-        (0x01, "RESOLVE_NO_XDEV"),
-        (0x02, "RESOLVE_NO_MAGICLINKS"),
-        (0x04, "RESOLVE_NO_SYMLINKS"),
-        (0x08, "RESOLVE_BENEATH"),
-        (0x10, "RESOLVE_IN_ROOT"),
-        (0x20, "RESOLVE_CACHED"),
-    ];
-    let set = NAMES.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name);
-    let text = set.collect::<Vec<_>>().join("|");
-    if text.is_empty() { "0".into() } else { text }
-}
-
 /// `SUCCESS`, or the name of the error that a call returned.
 pub(super) fn result(ret: i64) -> Cow<'static, str> {
     if ret >= 0 {
@@ -129,7 +112,6 @@ mod tests {
         assert_eq!(text(O_WRONLY | libc::O_DSYNC), "O_DSYNC|O_WRONLY");
         assert_eq!(open_flags(0o101, true), "O_CREAT|O_WRONLY|O_F_CREATED");
         assert_eq!(mode(0o644), "0644");
-        assert_eq!(resolve(0x0c), "RESOLVE_NO_SYMLINKS|RESOLVE_BENEATH");
     }
 
     #[test]

@@ -1,45 +1,45 @@
 //! Kernel programs loaded and attached, or a clear word about what is missing.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
-use aya::maps::{MapData, PerCpuArray, RingBuf};
-use aya::programs::{ProgramError, RawTracePoint, TracePoint};
-use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
-use nix::mount::{MsFlags, mount};
+use aya::maps::{MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::programs::{
+    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, RawTracePoint,
+};
+use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
+use bailiwick_collector_ebpf::calls;
 
-use super::offsets;
+use super::{numbers, offsets};
 use crate::config::Syscalls;
 
 /// Built by `collector-ebpf/build.sh` from the sources beside it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../collector-ebpf/bailiwick.bpf.o");
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
-const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// Programs on raw tracepoints, which cost nothing to who does not pass them.
-const RAW: [(&str, &str); 4] = [
-    ("process_exec", "sched_process_exec"),
-    ("process_fork", "sched_process_fork"),
-    ("process_exit", "sched_process_exit"),
-    ("cgroup_made", "cgroup_mkdir"),
+const RAW: [(&str, &str, Presence); 6] = [
+    ("process_exec", "sched_process_exec", Presence::Always),
+    ("process_fork", "sched_process_fork", Presence::Always),
+    ("process_exit", "sched_process_exit", Presence::Always),
+    ("cgroup_made", "cgroup_mkdir", Presence::Always),
+    ("cgroup_gone", "cgroup_rmdir", Presence::Sometimes),
+    ("uring_submitted", "io_uring_submit_req", Presence::Sometimes),
 ];
 
-/// Programs on one system call each, its end before its begin, so that no begin
-/// is kept whose end is not seen. Not every architecture has every call.
-const CALLS: [(&str, &str, Presence); 10] = [
-    ("exit_open", "sys_exit_openat", Presence::Always),
-    ("enter_openat", "sys_enter_openat", Presence::Always),
-    ("exit_open", "sys_exit_open", Presence::Sometimes),
-    ("enter_open", "sys_enter_open", Presence::Sometimes),
-    ("exit_open", "sys_exit_openat2", Presence::Sometimes),
-    ("enter_openat2", "sys_enter_openat2", Presence::Sometimes),
-    ("exit_open", "sys_exit_creat", Presence::Sometimes),
-    ("enter_creat", "sys_enter_creat", Presence::Sometimes),
-    ("exit_connect", "sys_exit_connect", Presence::Always),
-    ("enter_connect", "sys_enter_connect", Presence::Always),
+/// The one program on the end of every call, and what it goes on with.
+const CALLS: &str = "sys_exit";
+const GOES_ON: [(u32, &str); 6] = [
+    (calls::Program::Call as u32, "call_ended"),
+    (calls::Program::Socket as u32, "socket_ended"),
+    (calls::Program::FailedExec as u32, "exec_failed"),
+    (5, "exec_arguments"),
+    (6, "call_second"),
+    (7, "call_last"),
 ];
+const PACKETS: &str = "packet_out";
+const CGROUP_MOUNTS: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Presence {
@@ -71,16 +71,20 @@ pub(super) fn load(config: &Syscalls) -> Result<Programs, Missing> {
     privileged()?;
     let globals = globals()?;
     let mut notes = Vec::new();
-    let tracefs = tracefs(&mut notes)?;
     let own_pid = std::process::id();
+    let tables = numbers::tables();
     let mut loader = EbpfLoader::new();
     // A verifier log costs megabytes; it is asked for when the load fails.
     loader.verifier_log_level(VerifierLogLevel::DISABLE).btf(None);
     for (name, value) in &globals {
         loader.override_global(name, value, true);
     }
+    let environment = u32::from(config.environment);
     loader.override_global("OWN_PID", &own_pid, true);
     loader.override_global("ONLY_CGROUP", &config.only_cgroup, true);
+    loader.override_global("WITH_ENVIRONMENT", &environment, true);
+    loader.override_global("CALLS", &tables.calls, true);
+    loader.override_global("WANTED", &tables.wanted, true);
     let rings = [
         ("PROCESS_RING", config.process_ring_bytes),
         ("NETWORK_RING", config.network_ring_bytes),
@@ -90,7 +94,10 @@ pub(super) fn load(config: &Syscalls) -> Result<Programs, Missing> {
         loader.map_max_entries(name, bytes);
     }
     let mut ebpf = loader.load(OBJECT).map_err(|error| refused("load", &error))?;
-    attach(&mut ebpf, tracefs)?;
+    attach(&mut ebpf)?;
+    if let Err(missing) = attach_packets(&mut ebpf) {
+        notes.push(format!("no DNS queries: {}", missing.what));
+    }
     let mut ring = |name: &str| {
         let map = ebpf.take_map(name).ok_or_else(|| damaged(name))?;
         RingBuf::try_from(map).map_err(|error| refused("map", &error))
@@ -101,29 +108,52 @@ pub(super) fn load(config: &Syscalls) -> Result<Programs, Missing> {
     Ok(Programs { process, network, file, counters, notes, ebpf })
 }
 
-fn attach(ebpf: &mut Ebpf, tracefs: &Path) -> Result<(), Missing> {
+fn attach(ebpf: &mut Ebpf) -> Result<(), Missing> {
+    let btf = Btf::from_sys_fs().map_err(|error| refused("its own types", &error))?;
     let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
-    for name in &names {
+    for name in names.iter().filter(|name| *name != PACKETS) {
         let program = ebpf.program_mut(name).ok_or_else(|| damaged(name))?;
         let loaded = match program {
             aya::programs::Program::RawTracePoint(program) => program.load(),
-            aya::programs::Program::TracePoint(program) => program.load(),
+            aya::programs::Program::BtfTracePoint(program) => program.load("sys_exit", &btf),
             _ => return Err(damaged(name)),
         };
         loaded.map_err(|error| refused(name, &error))?;
     }
-    for (name, tracepoint) in RAW {
+    link_calls(ebpf)?;
+    for (name, tracepoint, presence) in RAW {
         let program: &mut RawTracePoint = program(ebpf, name)?;
-        program.attach(tracepoint).map_err(|error| refused(tracepoint, &error))?;
-    }
-    for (name, call, presence) in CALLS {
-        let exists = tracefs.join("events/syscalls").join(call).exists();
-        if exists || presence == Presence::Always {
-            let program: &mut TracePoint = program(ebpf, name)?;
-            program.attach("syscalls", call).map_err(|error| refused(call, &error))?;
+        match program.attach(tracepoint) {
+            Err(error) if presence == Presence::Always => return Err(refused(tracepoint, &error)),
+            _ => {}
         }
     }
+    let calls: &mut BtfTracePoint = program(ebpf, CALLS)?;
+    calls.attach().map_err(|error| refused(CALLS, &error))?;
     Ok(())
+}
+
+/// Tells the program on every call's end which program goes on.
+fn link_calls(ebpf: &mut Ebpf) -> Result<(), Missing> {
+    let mut fds = Vec::new();
+    for (at, name) in GOES_ON {
+        let program: &mut BtfTracePoint = program(ebpf, name)?;
+        let fd = program.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::IOError));
+        fds.push((at, fd.map_err(|error| refused(name, &error))?));
+    }
+    let map = ebpf.map_mut("PROGRAMS").ok_or_else(|| damaged("PROGRAMS"))?;
+    let mut map = ProgramArray::try_from(map).map_err(|error| refused("map", &error))?;
+    fds.iter().try_for_each(|(at, fd)| map.set(*at, fd, 0)).map_err(|error| refused("map", &error))
+}
+
+/// Attaches what reads DNS queries to all cgroups.
+fn attach_packets(ebpf: &mut Ebpf) -> Result<(), Missing> {
+    let packets: &mut CgroupSkb = program(ebpf, PACKETS)?;
+    packets.load().map_err(|error| refused(PACKETS, &error))?;
+    let mount = CGROUP_MOUNTS.iter().find(|mount| Path::new(mount).join("cgroup.procs").exists());
+    let root = mount.and_then(|mount| fs::File::open(mount).ok()).ok_or_else(|| damaged("cgroup v2"))?;
+    let attached = packets.attach(root, CgroupSkbAttachType::Egress, CgroupAttachMode::Single);
+    attached.map(drop).map_err(|error| refused(PACKETS, &error))
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Missing>
@@ -163,23 +193,6 @@ fn globals() -> Result<Vec<(&'static str, u32)>, Missing> {
     let btf = fs::read(BTF)
         .map_err(|error| unusable(format!("this kernel does not describe its types: {BTF}: {error}")))?;
     offsets::resolve(&btf).map_err(|what| unusable(format!("this kernel is not known well enough: {what}")))
-}
-
-/// Where tracepoints are described; mounted if it is not.
-fn tracefs(notes: &mut Vec<String>) -> Result<&'static Path, Missing> {
-    let found = || TRACEFS.into_iter().map(Path::new).find(|place| place.join("events/syscalls").exists());
-    if let Some(place) = found() {
-        return Ok(place);
-    }
-    let place = TRACEFS[0];
-    let mounted = mount(Some("tracefs"), place, Some("tracefs"), MsFlags::empty(), None::<&str>);
-    let missing = |error: io::Error| Missing {
-        what: format!("the system calls' tracepoints cannot be found: tracefs at {place}: {error}"),
-        how_to_get_it: format!("mount -t tracefs tracefs {place}, on a kernel with CONFIG_FTRACE_SYSCALLS=y"),
-    };
-    mounted.map_err(|errno| missing(errno.into()))?;
-    notes.push(format!("mounted tracefs at {place}"));
-    found().ok_or_else(|| missing(io::ErrorKind::NotFound.into()))
 }
 
 fn damaged(name: &str) -> Missing {

@@ -1,6 +1,6 @@
 //! The kernel programs' globals and the members they stand for.
 
-use super::btf::Btf;
+use super::btf::{Btf, SIZE};
 use bailiwick_collector_ebpf::ABSENT;
 
 /// A global of the programs and where its value comes from; `Needed` ones must
@@ -80,12 +80,86 @@ const OFFSETS: &[Offset] = &[
     of("SOCK_LOCAL6", Needed, &[("sock", "__sk_common.skc_v6_rcv_saddr")]),
     of("SOCK_REMOTE6", Needed, &[("sock", "__sk_common.skc_v6_daddr")]),
     of("SOCK_PROTOCOL", Needed, &[("sock", "sk_protocol")]),
+    of("TASK_FS", Useful, &[("task_struct", "fs")]),
+    of("TASK_CGROUPS", Useful, &[("task_struct", "cgroups")]),
+    of("CRED_PERMITTED", Needed, &[("cred", "cap_permitted")]),
+    of("CRED_EFFECTIVE", Needed, &[("cred", "cap_effective")]),
+    of("CRED_INHERITABLE", Needed, &[("cred", "cap_inheritable")]),
+    of("MM_ENV_START", Useful, &[("mm_struct", "env_start")]),
+    of("MM_ENV_END", Useful, &[("mm_struct", "env_end")]),
+    of("MM_EXE_FILE", Useful, &[("mm_struct", "exe_file")]),
+    of("CSS_SET_SUBSYS", Useful, &[("css_set", "subsys")]),
+    of("CSS_CGROUP", Useful, &[("cgroup_subsys_state", "cgroup")]),
+    of("FILE_PATH", Needed, &[("file", "f_path")]),
+    of("PATH_MNT", Needed, &[("path", "mnt")]),
+    of("PATH_DENTRY", Needed, &[("path", "dentry")]),
+    of("FS_ROOT", Needed, &[("fs_struct", "root")]),
+    of("FS_PWD", Needed, &[("fs_struct", "pwd")]),
+    of("DENTRY_PARENT", Needed, &[("dentry", "d_parent")]),
+    of("DENTRY_NAME", Needed, &[("dentry", "d_name.name")]),
+    of("MOUNT_MNT", Needed, &[("mount", "mnt")]),
+    of("MOUNT_PARENT", Needed, &[("mount", "mnt_parent")]),
+    of("MOUNT_MOUNTPOINT", Needed, &[("mount", "mnt_mountpoint")]),
+    of("VFSMOUNT_ROOT", Needed, &[("vfsmount", "mnt_root")]),
+    of("INODE_UID", Needed, &[("inode", "i_uid")]),
+    of("INODE_GID", Needed, &[("inode", "i_gid")]),
+    of("INODE_INO", Needed, &[("inode", "i_ino")]),
+    of("INODE_NLINK", Useful, &[("inode", "i_nlink")]),
+    of("INODE_SB", Needed, &[("inode", "i_sb")]),
+    of("INODE_SIZE_OF", Useful, &[("inode", SIZE)]),
+    of("INODE_CTIME_S", Useful, &[("inode", "i_ctime_sec"), ("inode", "__i_ctime.tv_sec"), ("inode", "i_ctime.tv_sec")]),
+    of("INODE_CTIME_NS", Useful, &[("inode", "i_ctime_nsec"), ("inode", "__i_ctime.tv_nsec"), ("inode", "i_ctime.tv_nsec")]),
+    of("INODE_MTIME_S", Useful, &[("inode", "i_mtime_sec"), ("inode", "__i_mtime.tv_sec"), ("inode", "i_mtime.tv_sec")]),
+    of("INODE_MTIME_NS", Useful, &[("inode", "i_mtime_nsec"), ("inode", "__i_mtime.tv_nsec"), ("inode", "i_mtime.tv_nsec")]),
+    of("SB_DEV", Needed, &[("super_block", "s_dev")]),
+    of("SB_MAGIC", Useful, &[("super_block", "s_magic")]),
+    of("SOCKET_TYPE", Useful, &[("socket", "type")]),
+    of("SOCK_STATE", Needed, &[("sock", "__sk_common.skc_state")]),
+    of("UNIX_ADDR", Useful, &[("unix_sock", "addr")]),
+    of("UNIX_PEER", Useful, &[("unix_sock", "peer")]),
+    of("UNIX_ADDRESS_LEN", Useful, &[("unix_address", "len")]),
+    of("UNIX_ADDRESS_NAME", Useful, &[("unix_address", "name")]),
+    of("KIOCB_OPCODE", Useful, &[("io_kiocb", "opcode")]),
+    of("KIOCB_CQE_FD", Useful, &[("io_kiocb", "cqe.fd")]),
+    of("IO_OPEN_DFD", Useful, &[("io_open", "dfd")]),
+    of("IO_OPEN_FILENAME", Useful, &[("io_open", "filename")]),
+    of("IO_OPEN_HOW", Useful, &[("io_open", "how")]),
+    of("IO_CONNECT_ADDR", Useful, &[("io_connect", "addr")]),
+    of("IO_CONNECT_LEN", Useful, &[("io_connect", "addr_len")]),
+    of("IO_UNLINK_DFD", Useful, &[("io_unlink", "dfd")]),
+    of("IO_RENAME_OLD_DFD", Useful, &[("io_rename", "old_dfd")]),
+    of("IO_MKDIR_DFD", Useful, &[("io_mkdir", "dfd")]),
+    of("IO_UNLINK_FILENAME", Useful, &[("io_unlink", "filename")]),
+    of("IO_RENAME_OLDPATH", Useful, &[("io_rename", "oldpath")]),
+    of("IO_MKDIR_FILENAME", Useful, &[("io_mkdir", "filename")]),
+    of("FILENAME_NAME", Useful, &[("filename", "name")]),
+];
+
+/// Where `struct pt_regs` keeps a call's number and arguments on this machine,
+/// and those of a 32-bit call.
+#[cfg(target_arch = "x86_64")]
+#[rustfmt::skip]
+const REGISTERS: &[Offset] = &[
+    of("TASK_THREAD_STATUS", Useful, &[("task_struct", "thread_info.status")]),
+    of("REGS_NUMBER", Needed, &[("pt_regs", "orig_ax")]),
+    of("REGS_ARG0", Needed, &[("pt_regs", "di")]),
+    of("REGS_ARG1", Needed, &[("pt_regs", "si")]),
+    of("REGS_ARG2", Needed, &[("pt_regs", "dx")]),
+    of("REGS_ARG3", Needed, &[("pt_regs", "r10")]),
+    of("REGS_ARG4", Needed, &[("pt_regs", "r8")]),
+    of("REGS_ARG5", Needed, &[("pt_regs", "r9")]),
+    of("REGS_COMPAT0", Needed, &[("pt_regs", "bx")]),
+    of("REGS_COMPAT1", Needed, &[("pt_regs", "cx")]),
+    of("REGS_COMPAT2", Needed, &[("pt_regs", "dx")]),
+    of("REGS_COMPAT3", Needed, &[("pt_regs", "si")]),
+    of("REGS_COMPAT4", Needed, &[("pt_regs", "di")]),
+    of("REGS_COMPAT5", Needed, &[("pt_regs", "bp")]),
 ];
 
 /// Every global with its value for the kernel whose BTF this is; the name of the
 /// first member that is needed and missing otherwise.
 pub(super) fn resolve(btf: &[u8]) -> Result<Vec<(&'static str, u32)>, String> {
-    let mut wanted: Vec<_> = OFFSETS.iter().flat_map(|offset| offset.places).map(|place| place.0).collect();
+    let mut wanted: Vec<_> = OFFSETS.iter().chain(REGISTERS).flat_map(|offset| offset.places).map(|place| place.0).collect();
     wanted.sort_unstable();
     wanted.dedup();
     let btf = Btf::parse(btf, &wanted).ok_or("its type information cannot be read")?;
@@ -97,7 +171,7 @@ pub(super) fn resolve(btf: &[u8]) -> Result<Vec<(&'static str, u32)>, String> {
             (None, ..) => Ok((offset.global, ABSENT)),
         }
     };
-    OFFSETS.iter().map(value).collect()
+    OFFSETS.iter().chain(REGISTERS).map(value).collect()
 }
 
 #[cfg(test)]

@@ -2,29 +2,40 @@
 //! process may be gone by the time it is asked for.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
+use bailiwick_collector_ebpf::{Capabilities, File};
+
 use super::paths;
+use super::processes::Executable;
 
 /// Ticks of /proc in a second; the same on every architecture of Linux.
 const NS_PER_TICK: u64 = 1_000_000_000 / 100;
-/// The most bytes of a command line or environment that are read.
-const TEXT_MAX: usize = 32 << 10;
+/// The most bytes of a command line that are read.
+const ARGS_MAX: u64 = 8 << 10;
 
 /// A process as /proc shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Found {
     pub(super) pid: u32,
     pub(super) ppid: u32,
     pub(super) sid: u32,
+    pub(super) pgid: u32,
+    pub(super) vpgid: u32,
     pub(super) tty: u32,
     pub(super) vpid: u32,
+    /// Effective user and group.
+    pub(super) uid: u32,
+    pub(super) gid: u32,
     pub(super) start_ticks: u64,
     pub(super) name: String,
     pub(super) args: Vec<u8>,
     pub(super) exepath: Option<String>,
+    pub(super) executable: Option<Executable>,
     pub(super) cwd: Option<String>,
+    pub(super) capabilities: Option<Capabilities>,
 }
 
 /// A start time in the ticks of /proc, which is all it tells of a start.
@@ -46,57 +57,38 @@ pub(super) fn pids() -> Vec<u32> {
 /// One process, if it is there.
 pub(super) fn process(pid: u32) -> Option<Found> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let innermost =
-        status.lines().find_map(|line| line.strip_prefix("NSpid:")?.split_whitespace().last()?.parse().ok());
-    let args = cut(fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default());
     let mut found = stat_line(pid, &stat)?;
-    found.vpid = innermost.unwrap_or(pid);
-    found.args = args;
-    found.exepath = exe(pid);
-    found.cwd = cwd(pid);
+    status(&fs::read(format!("/proc/{pid}/status")).unwrap_or_default(), &mut found);
+    found.args = arguments(pid);
+    found.exepath = link(&format!("/proc/{pid}/exe"));
+    found.executable = executable(pid);
+    found.cwd = link(&format!("/proc/{pid}/cwd"));
     Some(found)
 }
 
-/// The executable's path, if the process is there and has one.
-pub(super) fn exe(pid: u32) -> Option<String> {
-    link(&format!("/proc/{pid}/exe"))
+/// The first bytes of the command line, which may be megabytes.
+fn arguments(pid: u32) -> Vec<u8> {
+    let mut args = Vec::new();
+    if let Ok(file) = fs::File::open(format!("/proc/{pid}/cmdline")) {
+        // What was read before an error is better than nothing.
+        let _ = file.take(ARGS_MAX).read_to_end(&mut args);
+    }
+    args
 }
 
-/// The working directory.
-pub(super) fn cwd(pid: u32) -> Option<String> {
-    link(&format!("/proc/{pid}/cwd"))
-}
-
-/// What a descriptor refers to: a path, or e.g. `socket:[7]`.
-pub(super) fn fd(pid: u32, fd: i32) -> Option<String> {
-    link(&format!("/proc/{pid}/fd/{fd}"))
-}
-
-/// The name that the process has now.
-pub(super) fn comm(pid: u32) -> Option<Vec<u8>> {
-    let mut comm = fs::read(format!("/proc/{pid}/comm")).ok()?;
-    comm.truncate(comm.strip_suffix(b"\n").map_or(comm.len(), <[u8]>::len));
-    Some(comm)
-}
-
-/// Whether this user may write the process's executable, by its permission bits.
-pub(super) fn exe_is_writable(pid: u32, uid: u32, gid: u32) -> Option<bool> {
+/// The executable's file.
+fn executable(pid: u32) -> Option<Executable> {
     let file = fs::metadata(format!("/proc/{pid}/exe")).ok()?;
-    let mode = file.mode();
-    Some(match uid {
-        0 => true,
-        uid if uid == file.uid() => mode & 0o200 != 0,
-        _ if gid == file.gid() => mode & 0o020 != 0,
-        _ => mode & 0o002 != 0,
+    let ns = |seconds: i64, nanos: i64| {
+        u64::try_from(seconds.saturating_mul(1_000_000_000).saturating_add(nanos)).unwrap_or(0)
+    };
+    Some(Executable {
+        file: File { ino: file.ino(), dev: 0, mode: file.mode() },
+        uid: file.uid(),
+        gid: file.gid(),
+        ctime_ns: ns(file.ctime(), file.ctime_nsec()),
+        mtime_ns: ns(file.mtime(), file.mtime_nsec()),
     })
-}
-
-/// The environment as it was when the program started.
-pub(super) fn environment(pid: u32) -> Option<Vec<String>> {
-    let bytes = cut(fs::read(format!("/proc/{pid}/environ")).ok()?);
-    let variables = bytes.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
-    Some(variables.map(|variable| paths::text(variable).into_owned()).collect())
 }
 
 /// The cgroups that the process is in, a line a hierarchy, as this process sees them.
@@ -123,9 +115,30 @@ fn link(path: &str) -> Option<String> {
     Some(paths::text(bytes.strip_suffix(b" (deleted)").unwrap_or(bytes)).into_owned())
 }
 
-fn cut(mut bytes: Vec<u8>) -> Vec<u8> {
-    bytes.truncate(TEXT_MAX);
-    bytes
+/// The lines of /proc/PID/status that are needed; a name in it has its newlines
+/// escaped, so that no process can write lines of its own.
+fn status(text: &[u8], found: &mut Found) {
+    let text = String::from_utf8_lossy(text);
+    let mut capabilities = (None, None, None);
+    for line in text.lines() {
+        let Some((name, value)) = line.split_once(':') else { continue };
+        let innermost = || value.split_whitespace().last().and_then(|last| last.parse().ok());
+        let effective = || value.split_whitespace().nth(1).and_then(|id| id.parse().ok()).unwrap_or(0);
+        let bits = || u64::from_str_radix(value.trim(), 16).ok();
+        match name {
+            "Uid" => found.uid = effective(),
+            "Gid" => found.gid = effective(),
+            "NSpid" => found.vpid = innermost().unwrap_or(found.vpid),
+            "NSpgid" => found.vpgid = innermost().unwrap_or(found.vpgid),
+            "CapInh" => capabilities.0 = bits(),
+            "CapPrm" => capabilities.1 = bits(),
+            "CapEff" => capabilities.2 = bits(),
+            _ => {}
+        }
+    }
+    if let (Some(inheritable), Some(permitted), Some(effective)) = capabilities {
+        found.capabilities = Some(Capabilities { permitted, effective, inheritable });
+    }
 }
 
 /// `pid (name) state ppid pgrp session tty ... starttime`; a name may hold
@@ -141,14 +154,14 @@ fn stat_line(pid: u32, stat: &[u8]) -> Option<Found> {
     Some(Found {
         pid,
         ppid: small(1),
+        pgid: small(2),
+        vpgid: small(2),
         sid: small(3),
         tty: small(4),
         vpid: pid,
         start_ticks: u64::try_from(number(19)?).ok()?,
         name,
-        args: Vec::new(),
-        exepath: None,
-        cwd: None,
+        ..Found::default()
     })
 }
 
@@ -164,6 +177,10 @@ mod tests {
         assert_eq!(found.ppid, std::os::unix::process::parent_id());
         assert!(!found.args.is_empty());
         assert!(found.start_ticks > 0);
+        assert_eq!(found.pgid, nix::unistd::getpgrp().as_raw().cast_unsigned());
+        assert_eq!(found.uid, nix::unistd::geteuid().as_raw());
+        assert!(found.executable.unwrap().file.ino > 0);
+        assert!(found.capabilities.is_some());
         assert!(pids().contains(&found.pid));
         assert_eq!(boot_id().len(), 32);
     }
@@ -172,6 +189,7 @@ mod tests {
         #[test]
         fn no_stat_line_makes_it_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = stat_line(1, &line);
+            status(&line, &mut Found::default());
         }
     }
 }

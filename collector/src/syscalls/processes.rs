@@ -6,79 +6,104 @@
 //!   exit ─▶ a tombstone, since the file and    for events that come later through a
 //!           network rings may still name it    slower ring
 //! ```
+//!
+//! A process is its pid and its start. Records tell a start to the nanosecond,
+//! /proc only to its tick: two processes that had the same pid within a tick
+//! are told apart as soon as both are known from records.
 
-use std::collections::HashMap;
+mod program;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use super::paths;
+use bailiwick_collector_ebpf::Capabilities;
+
 use super::proc_fs::{Found, start_ns, ticks};
+pub(super) use program::{Executable, Program};
 
 /// How long an ended process can still be named, nanoseconds.
 const TOMBSTONE_NS: u64 = 15_000_000_000;
-/// Programs of one process that are remembered: those that made room for others.
+/// Programs and working directories of one process that are remembered: those
+/// that made room for others.
 const MAX_EARLIER: usize = 4;
-/// Folders that a process has opened and may open other files by.
-const MAX_FOLDERS: usize = 16;
 /// Ancestors told of a process.
 const MAX_ANCESTORS: usize = 16;
-
-/// One program run by a process, as it was when it started.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Program {
-    pub(super) name: String,
-    /// `argv[0]`.
-    pub(super) exe: String,
-    pub(super) exepath: String,
-    /// The arguments after `argv[0]`, joined by spaces.
-    pub(super) args: String,
-    pub(super) cmdline: String,
-    pub(super) environment: Option<Vec<String>>,
-    pub(super) is_writable: Option<bool>,
-    pub(super) is_from_memfd: bool,
-}
+/// Processes that take part in a table however small it is set.
+const MIN_PROCESSES: usize = 64;
 
 /// One process.
 #[derive(Debug, Clone)]
 pub(super) struct Process {
     pub(super) pid: u32,
     pub(super) start_boot_ns: u64,
+    /// Whether the start is known to the nanosecond.
+    is_exact: bool,
     pub(super) ppid: u32,
     pub(super) vpid: u32,
     pub(super) sid: u32,
+    pub(super) pgid: u32,
+    pub(super) vpgid: u32,
     pub(super) tty: u32,
-    /// The working directory when it was last looked at.
-    pub(super) cwd: Option<Arc<str>>,
+    cwd: Option<Arc<str>>,
+    pub(super) capabilities: Option<Capabilities>,
     pub(super) exec_id: Arc<str>,
     program: Arc<Program>,
     /// Programs before, each with the time at which it made room, oldest first.
     earlier: Vec<(u64, Arc<Program>)>,
-    /// Descriptors of folders and their paths, the latest last.
-    folders: Vec<(i32, Arc<str>)>,
+    /// Working directories before, likewise.
+    earlier_cwds: Vec<(u64, Option<Arc<str>>)>,
     ended_boot_ns: Option<u64>,
+    /// Another number after every change.
+    pub(super) version: u64,
+}
+
+/// What a program start changes of its process.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Started {
+    pub(super) vpid: u32,
+    pub(super) sid: u32,
+    pub(super) pgid: u32,
+    pub(super) vpgid: u32,
+    pub(super) tty: u32,
+    pub(super) cwd: Option<String>,
+    pub(super) capabilities: Capabilities,
 }
 
 /// Processes by pid.
 pub(super) struct Processes {
     boot_id: String,
     max: usize,
-    by_pid: HashMap<u32, Process>,
+    by_pid: HashMap<u32, Process, BuildHasherDefault<Spread>>,
+    /// Ended processes, the one that ended first at the front: when, which.
+    tombstones: VecDeque<(u64, u32, u64)>,
+    /// Grows with every change that others than the process itself may show:
+    /// programs, parents.
+    epoch: u64,
+    changes: u64,
 }
 
-// === impl Program ===
+/// Spreads numbers that the kernel gives out one after the other.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Spread(u64);
 
-impl Program {
-    /// From arguments that each end with a zero byte, and a path for a program
-    /// that has none.
-    pub(super) fn new(name: &str, args: &[u8], exepath: String) -> Self {
-        let args = args.strip_suffix(b"\0").unwrap_or(args);
-        let mut parts = args.split(|byte| *byte == 0);
-        let exe = parts.next().filter(|exe| !exe.is_empty()).map(|exe| paths::text(exe).into_owned());
-        let rest: Vec<_> = parts.map(paths::text).collect();
-        let args = rest.join(" ");
-        let cmdline = if args.is_empty() { name.to_owned() } else { format!("{name} {args}") };
-        let exe = exe.unwrap_or_else(|| if exepath.is_empty() { name.to_owned() } else { exepath.clone() });
-        let is_from_memfd = exepath.starts_with("/memfd:") || exepath.starts_with("memfd:");
-        Self { name: name.to_owned(), exe, exepath, args, cmdline, is_from_memfd, ..Self::default() }
+// === impl Spread ===
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
 }
 
@@ -91,14 +116,64 @@ impl Process {
         then.map_or(&self.program, |(_, program)| program)
     }
 
-    /// The folder that this descriptor referred to when it was last opened.
-    pub(super) fn folder(&self, fd: i32) -> Option<&str> {
-        self.folders.iter().rev().find(|(known, _)| *known == fd).map(|(_, path)| &**path)
-    }
-
     /// The newest program.
     pub(super) fn program(&self) -> &Arc<Program> {
         &self.program
+    }
+
+    /// The working directory at this time.
+    pub(super) fn cwd_at(&self, boot_ns: u64) -> Option<&str> {
+        let then = self.earlier_cwds.iter().find(|(until, _)| boot_ns < *until);
+        then.map_or(&self.cwd, |(_, cwd)| cwd).as_deref()
+    }
+
+    /// Whether an event of this time is of the newest program in the newest place.
+    pub(super) fn is_newest_at(&self, boot_ns: u64) -> bool {
+        self.earlier.last().is_none_or(|(until, _)| boot_ns >= *until)
+            && self.earlier_cwds.last().is_none_or(|(until, _)| boot_ns >= *until)
+    }
+
+    /// It works in another folder from this time on. What a slower ring still
+    /// holds is of the folder before.
+    pub(super) fn move_to(&mut self, cwd: Arc<str>, boot_ns: u64) {
+        if self.cwd.as_deref() == Some(&*cwd) {
+            return;
+        }
+        if self.earlier_cwds.len() == MAX_EARLIER {
+            self.earlier_cwds.remove(0);
+        }
+        self.earlier_cwds.push((boot_ns, self.cwd.replace(cwd)));
+    }
+
+    /// `setsid(2)`: a session and a group of its own, and no terminal.
+    pub(super) fn lead_session(&mut self) {
+        (self.sid, self.pgid, self.vpgid, self.tty) = (self.pid, self.pid, self.vpid, 0);
+    }
+
+    /// `setpgid(2)` with these arguments. Numbers are those of its own pid
+    /// namespace; a group in another namespace's numbers stays unknown.
+    pub(super) fn join_group(&mut self, args: [u64; 6]) {
+        let [of, group, ..] = args.map(|arg| u32::try_from(arg).unwrap_or(0));
+        if of != 0 && of != self.vpid {
+            // Its child, which mostly does the same itself.
+            return;
+        }
+        let group = if group == 0 { self.vpid } else { group };
+        let in_first_ns = self.vpid == self.pid;
+        self.vpgid = group;
+        self.pgid = match group == self.vpid {
+            true => self.pid,
+            false if in_first_ns => group,
+            false => 0,
+        };
+    }
+
+    /// Whether it is the process that had this start.
+    fn is(&self, start_boot_ns: u64) -> bool {
+        match self.is_exact {
+            true => self.start_boot_ns == start_boot_ns,
+            false => ticks(self.start_boot_ns) == ticks(start_boot_ns),
+        }
     }
 
     fn start(&mut self, program: Arc<Program>, boot_ns: u64) {
@@ -113,17 +188,33 @@ impl Process {
 
 impl Processes {
     pub(super) fn new(boot_id: String, max: usize) -> Self {
-        Self { boot_id, max: max.max(64), by_pid: HashMap::new() }
+        Self {
+            boot_id,
+            max: max.max(MIN_PROCESSES),
+            by_pid: HashMap::default(),
+            tombstones: VecDeque::new(),
+            epoch: 0,
+            changes: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
         self.by_pid.len()
     }
 
+    /// Whether there is only room where an ended process was.
+    pub(super) fn is_full(&self) -> bool {
+        self.by_pid.len() >= self.max
+    }
+
+    /// Another number after every change of a program or a parent.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// The process that had this pid and start time.
     pub(super) fn get(&self, pid: u32, start_boot_ns: u64) -> Option<&Process> {
-        // A process read from /proc has its start only in ticks.
-        self.by_pid.get(&pid).filter(|process| ticks(process.start_boot_ns) == ticks(start_boot_ns))
+        self.by_pid.get(&pid).filter(|process| process.is(start_boot_ns))
     }
 
     /// The last process that had this pid.
@@ -148,23 +239,38 @@ impl Processes {
         found
     }
 
+    /// The process that leads this one's session, while it is known.
+    pub(super) fn session_leader(&self, process: &Process) -> Option<&Process> {
+        let leader = self.by_pid.get(&process.sid)?;
+        (ticks(leader.start_boot_ns) <= ticks(process.start_boot_ns)).then_some(leader)
+    }
+
     /// A process read from /proc; one already known from events stays.
     pub(super) fn found(&mut self, found: Found) {
         let known = self.by_pid.get(&found.pid);
         if known.is_some_and(|known| ticks(known.start_boot_ns) >= found.start_ticks) {
             return;
         }
-        let Found { pid, ppid, sid, tty, vpid, start_ticks, name, args, exepath, cwd } = found;
-        let program = Arc::new(Program::new(&name, &args, exepath.unwrap_or_default()));
-        let start_boot_ns = start_ns(start_ticks);
-        let cwd = cwd.map(Arc::from);
-        self.add(Process { ppid, vpid, sid, tty, cwd, ..self.bare(pid, start_boot_ns, program) });
+        let start_boot_ns = start_ns(found.start_ticks);
+        let mut process = self.bare(found.pid, start_boot_ns, Arc::new(Program::found(&found)));
+        process.is_exact = false;
+        process.ppid = found.ppid;
+        process.vpid = found.vpid;
+        process.sid = found.sid;
+        process.pgid = found.pgid;
+        process.vpgid = found.vpgid;
+        process.tty = found.tty;
+        process.cwd = found.cwd.map(Arc::from);
+        process.capabilities = found.capabilities;
+        self.epoch += 1;
+        self.add(process);
     }
 
     /// A process that is only known by an event of its own.
     pub(super) fn seen(&mut self, pid: u32, start_boot_ns: u64, ppid: u32, name: &str) {
         // What came through a slower ring must not replace a later process.
         if self.by_pid.get(&pid).is_none_or(|known| known.start_boot_ns < start_boot_ns) {
+            self.epoch += 1;
             self.add(self.stranger(pid, start_boot_ns, ppid, name));
         }
     }
@@ -184,7 +290,8 @@ impl Processes {
         child_start_boot_ns: u64,
         vpid: u32,
     ) {
-        if self.get(child, child_start_boot_ns).is_some() {
+        // The same start to the nanosecond: the child was seen before its fork.
+        if self.get(child, child_start_boot_ns).is_some_and(|known| known.is_exact) {
             return;
         }
         let Some(from) = self.get(parent, parent_start_boot_ns) else { return };
@@ -192,9 +299,11 @@ impl Processes {
             ppid: parent,
             vpid,
             sid: from.sid,
+            pgid: from.pgid,
+            vpgid: from.vpgid,
             tty: from.tty,
             cwd: from.cwd.clone(),
-            folders: from.folders.clone(),
+            capabilities: from.capabilities,
             ..self.bare(child, child_start_boot_ns, Arc::clone(&from.program))
         };
         self.add(copy);
@@ -207,70 +316,82 @@ impl Processes {
         start_boot_ns: u64,
         boot_ns: u64,
         program: Program,
-    ) -> Option<&mut Process> {
-        let process = self.by_pid.get_mut(&pid)?;
-        if ticks(process.start_boot_ns) == ticks(start_boot_ns) {
-            process.start(Arc::new(program), boot_ns);
+        is: Started,
+    ) {
+        let Some(process) = self.change(pid, start_boot_ns) else { return };
+        process.start(Arc::new(program), boot_ns);
+        process.vpid = if is.vpid == 0 { process.vpid } else { is.vpid };
+        process.sid = is.sid;
+        process.pgid = is.pgid;
+        process.vpgid = is.vpgid;
+        process.tty = is.tty;
+        process.capabilities = Some(is.capabilities);
+        if let Some(cwd) = is.cwd {
+            process.move_to(cwd.into(), boot_ns);
         }
+        self.epoch += 1;
+    }
+
+    /// The process, to change it.
+    pub(super) fn change(&mut self, pid: u32, start_boot_ns: u64) -> Option<&mut Process> {
+        let process = self.by_pid.get_mut(&pid).filter(|process| process.is(start_boot_ns))?;
+        self.changes += 1;
+        process.version = self.changes;
         Some(process)
     }
 
-    /// Takes over what an event's header says now: the exact start and the parent.
-    pub(super) fn confirm(&mut self, pid: u32, start_boot_ns: u64, ppid: u32) {
-        let exec_id = |boot_id: &str| Arc::from(exec_id(boot_id, pid, start_boot_ns));
-        if let Some(process) = self.by_pid.get_mut(&pid)
-            && ticks(process.start_boot_ns) == ticks(start_boot_ns)
-        {
-            process.ppid = ppid;
-            if process.start_boot_ns != start_boot_ns {
-                process.start_boot_ns = start_boot_ns;
-                process.exec_id = exec_id(&self.boot_id);
-            }
+    /// Takes over what an event's header says now: the exact start and the
+    /// parent. Answers whether the process is known.
+    pub(super) fn confirm(&mut self, pid: u32, start_boot_ns: u64, ppid: u32) -> bool {
+        let Some(process) = self.by_pid.get_mut(&pid).filter(|process| process.is(start_boot_ns)) else {
+            return false;
+        };
+        if process.is_exact && process.ppid == ppid {
+            return true;
         }
-    }
-
-    /// Remembers a working directory for when the process is gone.
-    pub(super) fn moved(&mut self, pid: u32, cwd: &str) {
-        if let Some(process) = self.by_pid.get_mut(&pid)
-            && process.cwd.as_deref() != Some(cwd)
-        {
-            process.cwd = Some(cwd.into());
+        self.changes += 1;
+        self.epoch += 1;
+        process.version = self.changes;
+        process.ppid = ppid;
+        if !process.is_exact {
+            process.is_exact = true;
+            process.start_boot_ns = start_boot_ns;
+            process.exec_id = exec_id(&self.boot_id, pid, start_boot_ns).into();
         }
-    }
-
-    /// Remembers what a folder's descriptor refers to, likewise.
-    pub(super) fn opened_folder(&mut self, pid: u32, fd: i32, path: &str) {
-        let Some(process) = self.by_pid.get_mut(&pid) else { return };
-        process.folders.retain(|(known, _)| *known != fd);
-        if process.folders.len() == MAX_FOLDERS {
-            process.folders.remove(0);
-        }
-        process.folders.push((fd, path.into()));
+        true
     }
 
     /// A process ended.
     pub(super) fn ended(&mut self, pid: u32, start_boot_ns: u64, boot_ns: u64) {
-        if let Some(process) = self.by_pid.get_mut(&pid)
-            && ticks(process.start_boot_ns) == ticks(start_boot_ns)
-        {
+        let Some(process) = self.by_pid.get_mut(&pid).filter(|process| process.is(start_boot_ns)) else {
+            return;
+        };
+        if process.ended_boot_ns.is_none() {
             process.ended_boot_ns = Some(boot_ns);
+            let start_boot_ns = process.start_boot_ns;
+            self.bury(boot_ns, pid, start_boot_ns);
         }
     }
 
-    /// Forgets processes that ended a while ago, or sooner when there are too many.
+    /// Forgets processes that ended a while ago.
     pub(super) fn sweep(&mut self, now_boot_ns: u64) {
-        let keep_ns = if self.by_pid.len() > self.max { 0 } else { TOMBSTONE_NS };
-        let gone = |ended: u64| ended.saturating_add(keep_ns) <= now_boot_ns;
-        self.by_pid.retain(|_, process| !process.ended_boot_ns.is_some_and(gone));
+        while let Some((ended, ..)) = self.tombstones.front()
+            && ended.saturating_add(TOMBSTONE_NS) <= now_boot_ns
+        {
+            self.forget_first_ended();
+        }
     }
 
     /// Marks as ended what is not among the living: its end was lost.
-    pub(super) fn keep_only(&mut self, living: &std::collections::HashSet<u32>, listed_boot_ns: u64) {
-        for (pid, process) in &mut self.by_pid {
-            let could_be_listed = process.start_boot_ns < listed_boot_ns;
-            if could_be_listed && process.ended_boot_ns.is_none() && !living.contains(pid) {
-                process.ended_boot_ns = Some(listed_boot_ns);
-            }
+    pub(super) fn keep_only(&mut self, living: &HashSet<u32>, listed_boot_ns: u64) {
+        let could_be_listed = |process: &&Process| {
+            process.start_boot_ns < listed_boot_ns
+                && process.ended_boot_ns.is_none()
+                && !living.contains(&process.pid)
+        };
+        let gone: Vec<_> = self.by_pid.values().filter(could_be_listed).map(|gone| (gone.pid, gone.start_boot_ns)).collect();
+        for (pid, start_boot_ns) in gone {
+            self.ended(pid, start_boot_ns, listed_boot_ns);
         }
     }
 
@@ -278,29 +399,51 @@ impl Processes {
         Process {
             pid,
             start_boot_ns,
+            is_exact: true,
             ppid: 0,
             vpid: pid,
             sid: 0,
+            pgid: 0,
+            vpgid: 0,
             tty: 0,
             cwd: None,
+            capabilities: None,
             exec_id: exec_id(&self.boot_id, pid, start_boot_ns).into(),
             program,
             earlier: Vec::new(),
-            folders: Vec::new(),
+            earlier_cwds: Vec::new(),
             ended_boot_ns: None,
+            version: 0,
         }
     }
 
-    fn add(&mut self, process: Process) {
-        let ended = process.start_boot_ns;
-        if self.by_pid.len() >= self.max && !self.by_pid.contains_key(&process.pid) {
-            self.sweep(ended);
-            // Still full of living ones: it gets one-off answers from its events.
-            if self.by_pid.len() >= self.max {
+    fn add(&mut self, mut process: Process) {
+        while self.is_full() && !self.by_pid.contains_key(&process.pid) {
+            // Full of living ones: it gets one-off answers from its events.
+            if !self.forget_first_ended() {
                 return;
             }
         }
+        self.changes += 1;
+        process.version = self.changes;
         self.by_pid.insert(process.pid, process);
+    }
+
+    /// Notes an end. Graves of pids that were used again are empty; so that they
+    /// do not pile up there are never more than processes.
+    fn bury(&mut self, boot_ns: u64, pid: u32, start_boot_ns: u64) {
+        if self.tombstones.len() >= self.max {
+            self.forget_first_ended();
+        }
+        self.tombstones.push_back((boot_ns, pid, start_boot_ns));
+    }
+
+    fn forget_first_ended(&mut self) -> bool {
+        let Some((_, pid, start_boot_ns)) = self.tombstones.pop_front() else { return false };
+        if self.by_pid.get(&pid).is_some_and(|process| process.start_boot_ns == start_boot_ns) {
+            self.by_pid.remove(&pid);
+        }
+        true
     }
 }
 
@@ -309,77 +452,4 @@ fn exec_id(boot_id: &str, pid: u32, start_boot_ns: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn table() -> Processes {
-        let mut table = Processes::new("b".into(), 100);
-        table.seen(1, 10, 0, "init");
-        table
-    }
-
-    fn program(name: &str, args: &[u8]) -> Program {
-        Program::new(name, args, format!("/bin/{name}"))
-    }
-
-    #[test]
-    fn a_command_line_is_name_and_arguments() {
-        let program = program("sh", b"/bin/sh\0-c\0echo  hi\0\0");
-        assert_eq!(program.exe, "/bin/sh");
-        assert_eq!(program.args, "-c echo  hi ");
-        assert_eq!(program.cmdline, "sh -c echo  hi ");
-        assert_eq!(Program::new("x", b"", "/x".into()).exe, "/x");
-        assert!(Program::new("x", b"", "/memfd:a".into()).is_from_memfd);
-    }
-
-    #[test]
-    fn an_event_is_named_by_the_program_of_its_time() {
-        let second = 1_000_000_000;
-        let mut table = table();
-        table.forked(1, 10, 7, second, 3);
-        table.started(7, second, 5 * second, program("sh", b"sh\0"));
-        table.started(7, second, 6 * second, program("cat", b"cat\0/etc/shadow\0"));
-        let process = table.get(7, second).unwrap();
-        assert_eq!(process.program_at(4 * second).name, "init");
-        assert_eq!(process.program_at(5 * second).name, "sh");
-        assert_eq!(process.program_at(6 * second).cmdline, "cat /etc/shadow");
-        assert_eq!(process.vpid, 3);
-        assert_eq!(table.ancestors(process).iter().map(|parent| parent.pid).collect::<Vec<_>>(), [1]);
-        assert!(table.get(7, 2 * second).is_none(), "another process had that pid then");
-    }
-
-    #[test]
-    fn the_ended_are_named_for_a_while() {
-        let mut table = table();
-        table.forked(1, 10, 7, 20, 7);
-        table.ended(7, 20, 1_000);
-        table.sweep(1_000 + TOMBSTONE_NS - 1);
-        assert!(table.get(7, 20).is_some());
-        table.sweep(1_000 + TOMBSTONE_NS);
-        assert!(table.get(7, 20).is_none());
-        table.keep_only(&std::collections::HashSet::new(), 50);
-        table.sweep(50 + TOMBSTONE_NS);
-        assert_eq!(table.len(), 0, "an end that was lost is noticed");
-    }
-
-    proptest! {
-        #[test]
-        fn it_stays_within_its_bound(events in proptest::collection::vec((0_u8..4, 1_u32..300, 1_u32..300), 0..600)) {
-            let mut table = Processes::new("b".into(), 64);
-            for (index, (kind, a, b)) in events.into_iter().enumerate() {
-                let now = index as u64;
-                match kind {
-                    0 => table.seen(a, now, b, "x"),
-                    1 => table.forked(a, now, b, now, b),
-                    2 => table.ended(a, now, now),
-                    _ => { table.started(a, now, now, program("p", b"p\0")); }
-                }
-                if let Some(process) = table.latest(a) {
-                    prop_assert!(table.ancestors(process).len() <= MAX_ANCESTORS);
-                }
-            }
-            prop_assert!(table.len() <= 64);
-        }
-    }
-}
+mod tests;

@@ -121,6 +121,7 @@ impl Watched {
 
     async fn finish(&mut self) {
         self.turn().await;
+        self.drain.capture.end_all_repeats();
         self.drain.flush().await;
         self.drain.counters.tell(&self.drain.outlet);
     }
@@ -139,6 +140,7 @@ impl Watched {
                 break;
             }
         }
+        self.drain.capture.end_repeats(clock::boot_ns());
         self.drain.flush_if_due().await;
         self.drain.capture.share_batches(self.drain.outlet.has_room());
         self.drain.tidy();
@@ -196,7 +198,7 @@ impl Turning {
     async fn close_full(&mut self) {
         let most = self.batch_rows;
         for rows in self.capture.waiting() {
-            if rows.columns.rows() >= most {
+            if rows.is_full(most) {
                 close(rows, &self.batches, &self.outlet).await;
             }
         }

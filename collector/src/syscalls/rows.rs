@@ -1,17 +1,35 @@
 //! Events and what is known about them, as cells of `syscalls`.
+//!
+//! ```text
+//!   common cells: time, result ... ──┐
+//!   the process's: copied from its ──┼──▶ one row
+//!     last row while nothing changed │
+//!   the event's: process, files, ────┘
+//!     network
+//! ```
 
-use bailiwick_collector_ebpf::{CGROUP_V1_BIT, Header, call, flag};
+mod files;
+mod network;
+mod process;
+mod same;
+
+use std::sync::Arc;
+
+use bailiwick_collector_ebpf::Header;
 use bailiwick_proto::Table;
 
 use super::cgroups::Cgroup;
-use super::decode::{Connect, Exit, Open};
 use super::processes::{Process, Processes};
-use super::sockets::Socket;
-use super::{flags, paths};
+use super::{capabilities, flags, paths};
+use crate::attribution::HOST;
 use crate::columns::{Columns, Place, ProcessCells};
 use crate::outlet::Lane;
 use crate::pods::Pod;
-use crate::users::Users;
+use crate::users::{NO_NAME, Users};
+use same::{Context, Same};
+
+/// A batch with more bytes of text is closed, however few its rows.
+const FULL_BYTES: usize = 8 << 20;
 
 macro_rules! places {
     ($($name:ident)*) => {
@@ -26,19 +44,24 @@ macro_rules! places {
 }
 
 places! {
-    time node cluster observed exec_id seq lane repeats
+    time node cluster observed exec_id seq lane repeats weight
     evt_type evt_res evt_rawres evt_failed evt_arg
     evt_is_open_read evt_is_open_write evt_is_open_exec evt_is_open_create
-    proc_pid thread_tid proc_vpid proc_ppid proc_sid proc_tty proc_name proc_exe proc_exepath proc_args
-    proc_cmdline proc_cwd proc_env proc_start_time proc_exit_code
+    proc_pid thread_tid proc_vpid proc_ppid proc_pvpid proc_sid proc_sname proc_is_sid_leader
+    proc_pgid proc_vpgid proc_is_vpgid_leader proc_tty proc_name proc_exe proc_exepath proc_args
+    proc_cmdline proc_cwd proc_env proc_start_time proc_duration proc_exit_code
     proc_pname proc_pexe proc_pexepath proc_pcmdline proc_ancestors
-    proc_is_exe_writable proc_is_exe_from_memfd
-    user_uid user_name user_loginuid group_gid group_name
-    fd_num fd_type fd_typechar fd_name fd_nameraw fd_directory fd_filename fd_l4proto fd_sockfamily
-    fd_cip fd_cport fd_sip fd_sport fd_lip fd_lport fd_rip fd_rport
+    proc_is_exe_writable proc_is_exe_upper_layer proc_is_exe_from_memfd
+    proc_exe_ino proc_exe_ino_ctime proc_exe_ino_mtime
+    thread_cap_permitted thread_cap_effective thread_cap_inheritable
+    user_uid user_name user_loginuid user_loginname group_gid group_name
+    fd_num fd_type fd_typechar fd_name fd_nameraw fd_name_resolved fd_directory fd_filename fd_ino fd_dev
+    fd_l4proto fd_sockfamily fd_cip fd_cport fd_sip fd_sport fd_lip fd_lport fd_rip fd_rport
+    fd_is_server fd_connected fd_name_changed dns_name
     container_id container_name container_type container_image container_image_repository
-    container_image_tag container_privileged
-    k8s_ns_name k8s_pod_name k8s_pod_uid k8s_pod_labels cgroup_id cgroup_path mnt_ns pid_ns
+    container_image_tag container_image_digest container_privileged container_mounts container_start_ts
+    container_setup
+    k8s_ns_name k8s_pod_name k8s_pod_uid k8s_pod_labels k8s_sa_name cgroup_id cgroup_path mnt_ns pid_ns
 }
 
 /// Rows that wait for their batch.
@@ -47,6 +70,7 @@ pub(super) struct Rows {
     pub(super) lane: Lane,
     pub(super) columns: Columns,
     at: Places,
+    same: Same,
 }
 
 /// What every event has.
@@ -58,20 +82,13 @@ pub(super) struct Common<'a> {
     pub(super) time_us: i64,
     pub(super) start_time_us: i64,
     pub(super) seq: u64,
+    /// How many further events the row stands for.
+    pub(super) repeats: u64,
     pub(super) process: &'a Process,
     pub(super) processes: &'a Processes,
-    pub(super) cgroup: Option<&'a Cgroup>,
-    pub(super) pod: Option<&'a Pod>,
+    pub(super) cgroup: Option<&'a Arc<Cgroup>>,
+    pub(super) pod: Option<&'a Arc<Pod>>,
     pub(super) users: &'a Users,
-}
-
-/// An open call's path, found out.
-pub(super) struct OpenedPath<'a> {
-    /// Absolute; `None` if the path could not be read from the process.
-    pub(super) name: Option<String>,
-    pub(super) raw: Option<std::borrow::Cow<'a, str>>,
-    /// What `dirfd` refers to, if the call used it.
-    pub(super) folder: Option<String>,
 }
 
 // === impl Rows ===
@@ -80,172 +97,94 @@ impl Rows {
     pub(super) fn new(lane: Lane) -> Self {
         let columns = Columns::new(Table::Syscalls);
         let at = Places::of(&columns);
-        Self { lane, columns, at }
+        let same = Same::new(at.same());
+        Self { lane, columns, at, same }
     }
 
-    /// A program start.
-    pub(super) fn exec(&mut self, common: &Common<'_>) {
-        self.common(common, "execve", Some(0));
+    /// Whether the batch is to be closed: it has this many rows, or much text.
+    pub(super) fn is_full(&self, most: usize) -> bool {
+        self.columns.rows() >= most || self.columns.bytes() >= FULL_BYTES
+    }
+
+    fn common(&mut self, common: &Common<'_>, evt_type: &str, ret: Option<i64>, weight: u32) {
         let (columns, at) = (&mut self.columns, &self.at);
-        let program = common.process.program_at(common.header.boot_ns);
-        let arguments = [
-            ("res", "0".into()),
-            ("exe", program.exe.clone()),
-            ("args", program.args.clone()),
-            ("tid", common.header.tid.to_string()),
-            ("pid", common.header.pid.to_string()),
-            ("ptid", common.header.ppid.to_string()),
-            ("cwd", with_slash(common.process.cwd.as_deref().unwrap_or_default())),
-            ("comm", program.name.clone()),
-            ("tty", common.process.tty.to_string()),
-            ("loginuid", loginuid(common.header).to_string()),
-            ("uid", common.header.uid.to_string()),
-        ];
-        columns.pairs(at.evt_arg, arguments);
-        if let Some(environment) = &program.environment {
-            columns.texts(at.proc_env, environment);
-        }
-        columns.end_row();
-    }
-
-    /// A process creation, seen from the parent.
-    pub(super) fn fork(&mut self, common: &Common<'_>, child_pid: u32, child_vpid: u32) {
-        self.common(common, "clone", Some(child_pid.into()));
-        let arguments = [("res", child_pid.to_string()), ("vtid", child_vpid.to_string())];
-        self.columns.pairs(self.at.evt_arg, arguments);
-        self.columns.end_row();
-    }
-
-    /// A process's end.
-    pub(super) fn exit(&mut self, common: &Common<'_>, exit: Exit) {
-        self.common(common, "procexit", None);
-        let (signal, code) = (exit.status & 0x7f, exit.status >> 8 & 0xff);
-        let result = if signal == 0 { code } else { 128 + signal };
-        let (columns, at) = (&mut self.columns, &self.at);
-        columns.int(at.proc_exit_code, Some(result.into()));
-        let arguments = [
-            ("status", exit.status.to_string()),
-            ("ret", code.to_string()),
-            ("sig", signal.to_string()),
-            ("core", (exit.status & 0x80 != 0).to_string()),
-        ];
-        columns.pairs(at.evt_arg, arguments);
-        columns.end_row();
-    }
-
-    /// A call of the open family.
-    pub(super) fn open(&mut self, common: &Common<'_>, open: &Open<'_>, path: &OpenedPath<'_>) {
-        self.common(common, open_type(open.call), Some(open.ret));
-        let (columns, at) = (&mut self.columns, &self.at);
-        let created = common.header.flags & flag::CREATED != 0;
-        let (reads, writes) = flags::access(open.flags);
-        let makes = open.flags & (flags::O_CREAT | flags::O_TMPFILE_BIT) != 0;
-        columns.boolean(at.evt_is_open_read, Some(reads));
-        columns.boolean(at.evt_is_open_write, Some(writes));
-        columns.boolean(at.evt_is_open_exec, Some(makes && open.mode & 0o111 != 0));
-        columns.boolean(at.evt_is_open_create, Some(created));
-        let is_folder = open.flags & flags::O_DIRECTORY != 0 && open.flags & flags::O_TMPFILE_BIT == 0;
-        let (kind, letter) = if is_folder { ("directory", "d") } else { ("file", "f") };
-        columns.text(at.fd_type, Some(kind));
-        columns.text(at.fd_typechar, Some(letter));
-        columns.int(at.fd_num, (open.ret >= 0).then_some(open.ret));
-        columns.text(at.fd_nameraw, path.raw.as_deref());
-        if let Some(name) = &path.name {
-            let (folder, last) = paths::split(name);
-            columns.text(at.fd_name, Some(name));
-            columns.text(at.fd_directory, Some(folder));
-            columns.text(at.fd_filename, Some(last));
-        }
-        columns.pairs(at.evt_arg, open_arguments(open, path, created, letter));
-        columns.end_row();
-    }
-
-    /// A connect call.
-    pub(super) fn connect(&mut self, common: &Common<'_>, call: &Connect, socket: &Socket) {
-        self.common(common, "connect", Some(call.ret));
-        let (columns, at) = (&mut self.columns, &self.at);
-        columns.int(at.fd_num, Some(call.fd.into()));
-        columns.text(at.fd_type, socket.fd_type);
-        columns.text(at.fd_typechar, socket.typechar);
-        columns.text(at.fd_sockfamily, socket.family);
-        columns.text(at.fd_l4proto, socket.l4proto);
-        columns.text(at.fd_name, socket.name.as_deref());
-        // Who connects is the client.
-        if let Some((ip, port)) = socket.local {
-            let ip = ip.to_string();
-            columns.text(at.fd_cip, Some(&ip));
-            columns.int(at.fd_cport, Some(port.into()));
-            columns.text(at.fd_lip, Some(&ip));
-            columns.int(at.fd_lport, Some(port.into()));
-        }
-        if let Some((ip, port)) = socket.remote {
-            let ip = ip.to_string();
-            columns.text(at.fd_sip, Some(&ip));
-            columns.int(at.fd_sport, Some(port.into()));
-            columns.text(at.fd_rip, Some(&ip));
-            columns.int(at.fd_rport, Some(port.into()));
-        }
-        let name = socket.name.as_deref().unwrap_or_default();
-        let letter = socket.typechar.unwrap_or_default();
-        let transport = match socket.l4proto {
-            Some("tcp") => "t",
-            Some("udp") => "u",
-            _ => "",
-        };
-        let address = socket.remote.map_or_else(|| name.to_owned(), |(ip, port)| format!("{ip}:{port}"));
-        let arguments = [
-            ("res", flags::result(call.ret).into_owned()),
-            ("tuple", name.to_owned()),
-            ("fd", format!("<{letter}{transport}>{name}")),
-            ("addr", address),
-        ];
-        columns.pairs(at.evt_arg, arguments);
-        columns.end_row();
-    }
-
-    fn common(&mut self, common: &Common<'_>, evt_type: &str, ret: Option<i64>) {
-        let (columns, at) = (&mut self.columns, &self.at);
+        let header = common.header;
         columns.time(at.time, Some(common.time_us));
-        columns.text(at.node, Some(common.node));
-        columns.text(at.cluster, Some(common.cluster));
-        columns.text(at.observed, Some("live"));
         columns.int(at.seq, i64::try_from(common.seq).ok());
         columns.text(at.lane, Some(common.lane.name()));
-        columns.int(at.repeats, Some(0));
+        columns.int(at.repeats, i64::try_from(common.repeats).ok());
+        columns.int(at.weight, Some(weight.max(1).into()));
         columns.text(at.evt_type, Some(evt_type));
         columns.text(at.evt_res, ret.map(flags::result));
         columns.int(at.evt_rawres, ret);
         columns.boolean(at.evt_failed, Some(ret.is_some_and(|ret| ret < 0)));
-        self.process(common);
-        self.whose(common);
+        columns.int(at.thread_tid, Some(header.tid.into()));
+        let duration = header.boot_ns.saturating_sub(header.start_boot_ns);
+        columns.int(at.proc_duration, i64::try_from(duration).ok());
+        let context = Context::of(common);
+        match self.same.row(&self.columns, &context) {
+            Some(row) => self.columns.again(self.same.places(), row),
+            None => {
+                self.process(common);
+                self.whose(common);
+                self.same.remember(&self.columns, context);
+            }
+        }
     }
 
     fn process(&mut self, common: &Common<'_>) {
         let (columns, at) = (&mut self.columns, &self.at);
         let (header, process) = (common.header, common.process);
         let program = process.program_at(header.boot_ns);
+        columns.text(at.node, Some(common.node));
+        columns.text(at.cluster, Some(common.cluster));
+        columns.text(at.observed, Some("live"));
         columns.text(at.exec_id, Some(&process.exec_id));
         columns.int(at.proc_pid, Some(header.pid.into()));
-        columns.int(at.thread_tid, Some(header.tid.into()));
         columns.int(at.proc_vpid, Some(process.vpid.into()));
         columns.int(at.proc_ppid, Some(header.ppid.into()));
         columns.int(at.proc_sid, Some(process.sid.into()));
+        columns.boolean(at.proc_is_sid_leader, Some(process.sid == process.pid));
+        columns.int(at.proc_pgid, Some(process.pgid.into()));
+        columns.int(at.proc_vpgid, Some(process.vpgid.into()));
+        columns.boolean(at.proc_is_vpgid_leader, Some(process.vpgid == process.vpid));
         columns.int(at.proc_tty, Some(process.tty.into()));
         columns.text(at.proc_name, Some(paths::text(comm(header))));
         columns.text(at.proc_exe, Some(&program.exe));
         columns.text(at.proc_exepath, Some(&program.exepath));
         columns.text(at.proc_args, Some(&program.args));
         columns.text(at.proc_cmdline, Some(&program.cmdline));
-        columns.text(at.proc_cwd, process.cwd.as_deref().map(with_slash));
+        columns.text(at.proc_cwd, process.cwd_at(header.boot_ns).map(with_slash));
         columns.time(at.proc_start_time, Some(common.start_time_us));
         columns.boolean(at.proc_is_exe_writable, program.is_writable);
+        columns.boolean(at.proc_is_exe_upper_layer, program.is_upper_layer);
         columns.boolean(at.proc_is_exe_from_memfd, Some(program.is_from_memfd));
-        let ancestors = common.processes.ancestors(process);
-        if let Some(parent) = ancestors.first().map(|parent| parent.program()) {
-            columns.text(at.proc_pname, Some(&parent.name));
-            columns.text(at.proc_pexe, Some(&parent.exe));
-            columns.text(at.proc_pexepath, Some(&parent.exepath));
-            columns.text(at.proc_pcmdline, Some(&parent.cmdline));
+        if program.exe_ino != 0 {
+            columns.int(at.proc_exe_ino, i64::try_from(program.exe_ino).ok());
+            columns.time(at.proc_exe_ino_ctime, micros(program.exe_ctime_ns));
+            columns.time(at.proc_exe_ino_mtime, micros(program.exe_mtime_ns));
+        }
+        if let Some(held) = process.capabilities {
+            columns.text(at.thread_cap_permitted, Some(capabilities::text(held.permitted)));
+            columns.text(at.thread_cap_effective, Some(capabilities::text(held.effective)));
+            columns.text(at.thread_cap_inheritable, Some(capabilities::text(held.inheritable)));
+        }
+        self.relatives(common);
+    }
+
+    fn relatives(&mut self, common: &Common<'_>) {
+        let (columns, at) = (&mut self.columns, &self.at);
+        let (process, processes) = (common.process, common.processes);
+        let leader = processes.session_leader(process);
+        columns.text(at.proc_sname, leader.map(|leader| &leader.program().name));
+        let ancestors = processes.ancestors(process);
+        if let Some(parent) = ancestors.first() {
+            let program = parent.program();
+            columns.int(at.proc_pvpid, Some(parent.vpid.into()));
+            columns.text(at.proc_pname, Some(&program.name));
+            columns.text(at.proc_pexe, Some(&program.exe));
+            columns.text(at.proc_pexepath, Some(&program.exepath));
+            columns.text(at.proc_pcmdline, Some(&program.cmdline));
         }
         columns.processes(at.proc_ancestors, ancestors.iter().map(|ancestor| cells(ancestor)));
     }
@@ -255,63 +194,73 @@ impl Rows {
         let header = common.header;
         columns.int(at.user_uid, Some(header.uid.into()));
         columns.text(at.user_name, Some(common.users.user(header.uid)));
-        columns.int(at.user_loginuid, Some(loginuid(header)));
+        let loginuid = loginuid(header);
+        let loginname = if loginuid < 0 { NO_NAME } else { common.users.user(header.loginuid) };
+        columns.int(at.user_loginuid, Some(loginuid));
+        columns.text(at.user_loginname, Some(loginname));
         columns.int(at.group_gid, Some(header.gid.into()));
         columns.text(at.group_name, Some(common.users.group(header.gid)));
-        columns.int(at.cgroup_id, i64::try_from(header.cgroup_id & !CGROUP_V1_BIT).ok());
         columns.int(at.mnt_ns, Some(header.mnt_ns.into()));
         columns.int(at.pid_ns, Some(header.pid_ns.into()));
+        self.container(common);
+    }
+
+    fn container(&mut self, common: &Common<'_>) {
+        let (columns, at) = (&mut self.columns, &self.at);
+        let header = common.header;
+        let id = common.cgroup.map_or(header.cgroup_id, |cgroup| cgroup.id);
+        columns.int(at.cgroup_id, i64::try_from(id).ok());
         let Some(cgroup) = common.cgroup else { return };
         columns.text(at.cgroup_path, Some(&cgroup.path));
         columns.text(at.container_id, Some(&cgroup.container.id));
-        columns.text(at.container_type, Some(cgroup.container.runtime));
         columns.text(at.k8s_pod_uid, cgroup.container.pod_uid.as_deref());
+        let outside = common.process.program_at(header.boot_ns).outside_mnt_ns.is_some();
+        columns.boolean(at.container_setup, Some(outside && cgroup.container.id != HOST));
+        let known = common.pod.and_then(|pod| pod.container(&cgroup.container.id));
+        let runtime = known.and_then(|known| known.runtime).unwrap_or(cgroup.container.runtime);
+        columns.text(at.container_type, Some(runtime));
         let Some(pod) = common.pod else { return };
         columns.text(at.k8s_ns_name, Some(&pod.namespace));
         columns.text(at.k8s_pod_name, Some(&pod.name));
         columns.pairs(at.k8s_pod_labels, pod.labels.iter().map(|(name, value)| (name, value)));
-        let Some(container) = pod.container(&cgroup.container.id) else { return };
+        columns.text(at.k8s_sa_name, Some(&pod.service_account).filter(|name| !name.is_empty()));
+        let Some(container) = known else { return };
         let (repository, tag) = container.image_parts();
         columns.text(at.container_name, Some(&container.name));
         columns.text(at.container_image, Some(&container.image));
         columns.text(at.container_image_repository, Some(repository));
         columns.text(at.container_image_tag, tag);
+        columns.text(at.container_image_digest, container.image_digest.as_deref());
         columns.boolean(at.container_privileged, Some(container.privileged));
+        columns.texts(at.container_mounts, &container.mounts);
+        columns.time(at.container_start_ts, container.start_us);
     }
 }
 
-fn open_type(call: u32) -> &'static str {
-    match call {
-        call::OPEN => "open",
-        call::OPENAT2 => "openat2",
-        call::CREAT => "creat",
-        _ => "openat",
-    }
-}
+// === impl Places ===
 
-fn open_arguments(
-    open: &Open<'_>,
-    path: &OpenedPath<'_>,
-    created: bool,
-    letter: &str,
-) -> Vec<(&'static str, String)> {
-    let name = path.name.clone().unwrap_or_default();
-    let fd = if open.ret >= 0 { format!("<{letter}>{name}") } else { flags::result(open.ret).into_owned() };
-    let mut arguments = vec![("fd", fd)];
-    if matches!(open.call, call::OPENAT | call::OPENAT2) {
-        let folder =
-            path.folder.clone().map_or_else(|| "AT_FDCWD".to_owned(), |folder| format!("<d>{folder}"));
-        arguments.push(("dirfd", folder));
+impl Places {
+    /// The columns that only depend on the process and its place.
+    #[rustfmt::skip]
+    fn same(&self) -> Vec<Place> {
+        vec![
+            self.node, self.cluster, self.observed, self.exec_id, self.proc_pid, self.proc_vpid,
+            self.proc_ppid, self.proc_pvpid, self.proc_sid, self.proc_sname, self.proc_is_sid_leader,
+            self.proc_pgid, self.proc_vpgid, self.proc_is_vpgid_leader, self.proc_tty, self.proc_name,
+            self.proc_exe, self.proc_exepath, self.proc_args, self.proc_cmdline, self.proc_cwd,
+            self.proc_start_time, self.proc_is_exe_writable, self.proc_is_exe_upper_layer,
+            self.proc_is_exe_from_memfd, self.proc_exe_ino, self.proc_exe_ino_ctime,
+            self.proc_exe_ino_mtime, self.thread_cap_permitted, self.thread_cap_effective,
+            self.thread_cap_inheritable, self.proc_pname, self.proc_pexe, self.proc_pexepath,
+            self.proc_pcmdline, self.proc_ancestors, self.user_uid, self.user_name, self.user_loginuid,
+            self.user_loginname, self.group_gid, self.group_name, self.mnt_ns, self.pid_ns,
+            self.cgroup_id, self.cgroup_path, self.container_id, self.k8s_pod_uid, self.container_setup,
+            self.container_type, self.k8s_ns_name, self.k8s_pod_name, self.k8s_pod_labels,
+            self.k8s_sa_name, self.container_name, self.container_image,
+            self.container_image_repository, self.container_image_tag, self.container_image_digest,
+            self.container_privileged, self.container_mounts, self.container_start_ts,
+        ]
     }
-    arguments.push(("name", path.raw.as_deref().unwrap_or_default().to_owned()));
-    if open.call != call::CREAT {
-        arguments.push(("flags", flags::open_flags(open.flags, created)));
-    }
-    arguments.push(("mode", flags::mode(open.mode)));
-    if open.call == call::OPENAT2 {
-        arguments.push(("resolve", flags::resolve(open.resolve)));
-    }
-    arguments
 }
 
 /// The task's name without its padding.
@@ -340,14 +289,10 @@ fn loginuid(header: &Header) -> i64 {
     if header.loginuid == u32::MAX { -1 } else { header.loginuid.into() }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_place_is_a_column() {
-        // Naming a column that the table does not have panics in debug builds.
-        let rows = Rows::new(Lane::File);
-        assert!(rows.columns.is_empty());
-    }
+/// Microseconds of a time in nanoseconds since 1970; 0 is none.
+fn micros(ns: u64) -> Option<i64> {
+    i64::try_from(ns / 1_000).ok().filter(|micros| *micros != 0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,85 +1,143 @@
-//! Both ends of a connect call, in Falco's names. Pure.
+//! Both ends of a call about a socket, in Falco's names. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use bailiwick_collector_ebpf::calls::id;
 use bailiwick_collector_ebpf::flag;
 
-use super::decode::Connect;
+use super::decode::{self, Dns};
 use super::paths;
 
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const AF_NETLINK: u16 = 16;
-const EINPROGRESS: i64 = -115;
+const SOCK_STREAM: u16 = 1;
+const SOCK_DGRAM: u16 = 2;
+/// The bits of a socket's type that are not flags.
+const TYPE_BITS: u64 = 0xf;
 
-/// What a connect call was about.
+/// An address and a port.
+pub(super) type End = (IpAddr, u16);
+
+/// What kind of socket it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Family {
+    V4,
+    V6,
+    Unix,
+    Netlink,
+    #[default]
+    Other,
+}
+
+/// What one call tells of its socket.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Socket {
-    pub(super) fd_type: Option<&'static str>,
-    pub(super) typechar: Option<&'static str>,
-    pub(super) family: Option<&'static str>,
+pub(super) struct Told {
+    pub(super) family: Family,
     pub(super) l4proto: Option<&'static str>,
-    /// `ip:port->ip:port`, or a path.
-    pub(super) name: Option<String>,
-    /// The local end; unspecified where the kernel had not chosen it.
-    pub(super) local: Option<(IpAddr, u16)>,
-    pub(super) remote: Option<(IpAddr, u16)>,
+    /// Whether it carries messages and not a stream.
+    pub(super) is_datagram: bool,
+    /// The local end, from the socket itself.
+    pub(super) local: Option<End>,
+    /// The peer, from the socket itself.
+    pub(super) peer: Option<End>,
+    /// The address that the process gave or was given.
+    pub(super) given: Option<End>,
+    /// Likewise, of a Unix socket.
+    pub(super) path: Option<String>,
 }
 
-/// Names a call's socket. The socket's own tuple is right where the call went
-/// through; where it failed, the kernel has taken the remote end away again and
-/// only the address that the process gave is left.
-pub(super) fn socket(call: &Connect, flags: u16) -> Socket {
-    let address = call.address.get(..call.address_len).unwrap_or_default();
-    let given = address.first_chunk::<2>().map(|family| u16::from_ne_bytes(*family));
-    let family =
-        if flags & flag::TUPLE != 0 { Some(call.family) } else { given.filter(|family| *family != 0) };
-    match family.or((call.family != 0).then_some(call.family)) {
-        Some(AF_INET | AF_INET6) => internet(call, flags, address),
-        Some(AF_UNIX) => Socket {
-            fd_type: Some("unix"),
-            typechar: Some("u"),
-            family: Some("unix"),
-            l4proto: Some("<NA>"),
-            name: address.get(2..).map(unix_path),
-            ..Socket::default()
-        },
-        Some(AF_NETLINK) => Socket { fd_type: Some("netlink"), typechar: Some("n"), ..Socket::default() },
-        _ => Socket::default(),
-    }
-}
+// === impl Family ===
 
-fn internet(call: &Connect, flags: u16, address: &[u8]) -> Socket {
-    let own = flags & flag::TUPLE != 0;
-    let is_v4 = if own { call.family == AF_INET } else { address.first() == Some(&AF_INET.to_ne_bytes()[0]) };
-    let went_through = (call.ret >= 0 || call.ret == EINPROGRESS) && own && call.remote_port != 0;
-    let remote = match went_through {
-        true => Some((ip(&call.remote, is_v4), call.remote_port)),
-        false => given(address).or(own.then(|| (ip(&call.remote, is_v4), call.remote_port))),
-    };
-    let local = own.then(|| (ip(&call.local, is_v4), call.local_port));
-    let (v4, name) = match (local, remote) {
-        (local, Some(remote)) => {
-            let (ip, port) = local.unwrap_or((unspecified(remote.0), 0));
-            (remote.0.is_ipv4(), Some(format!("{ip}:{port}->{}:{}", remote.0, remote.1)))
+impl Family {
+    fn of(number: u16) -> Self {
+        match number {
+            AF_INET => Self::V4,
+            AF_INET6 => Self::V6,
+            AF_UNIX => Self::Unix,
+            AF_NETLINK => Self::Netlink,
+            _ => Self::Other,
         }
-        (Some(local), None) => (local.0.is_ipv4(), None),
-        (None, None) => (is_v4, None),
-    };
-    Socket {
-        fd_type: Some(if v4 { "ipv4" } else { "ipv6" }),
-        typechar: Some(if v4 { "4" } else { "6" }),
-        family: Some("ip"),
-        l4proto: Some(protocol(if own { call.protocol } else { 0 })),
-        name,
-        local,
-        remote,
     }
+
+    /// `fd_type` and `fd_typechar`.
+    pub(super) fn kind(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::V4 => Some(("ipv4", "4")),
+            Self::V6 => Some(("ipv6", "6")),
+            Self::Unix => Some(("unix", "u")),
+            Self::Netlink => Some(("netlink", "n")),
+            Self::Other => None,
+        }
+    }
+
+    /// `fd_sockfamily`.
+    pub(super) fn name(self) -> Option<&'static str> {
+        match self {
+            Self::V4 | Self::V6 => Some("ip"),
+            Self::Unix => Some("unix"),
+            Self::Netlink | Self::Other => None,
+        }
+    }
+}
+
+/// Reads a call's record. The socket's own ends are right where they are there;
+/// where a call failed, the kernel has taken the peer away again and only the
+/// address that the process gave is left.
+pub(super) fn told(call: &decode::Socket, flags: u16) -> Told {
+    let own = flags & flag::TUPLE != 0;
+    let address = call.address.get(..call.address_len).unwrap_or_default();
+    let given_family = address.first_chunk::<2>().map(|family| u16::from_ne_bytes(*family));
+    let asked = if call.call == id::SOCKET { u16::try_from(call.args[0]).ok() } else { None };
+    let known = [own.then_some(call.family), asked, given_family, Some(call.family)];
+    let family = known.into_iter().flatten().find(|family| *family != 0).map(Family::of).unwrap_or_default();
+    let socket_type = match call.socket_type {
+        0 if call.call == id::SOCKET => u16::try_from(call.args[1] & TYPE_BITS).unwrap_or(0),
+        kind => kind,
+    };
+    let mut told = Told { family, is_datagram: socket_type == SOCK_DGRAM, ..Told::default() };
+    match family {
+        Family::V4 | Family::V6 => internet(&mut told, call, own, address, socket_type),
+        Family::Unix => {
+            told.l4proto = Some("<NA>");
+            told.path = address.get(2..).filter(|path| !path.is_empty()).map(unix_path);
+        }
+        Family::Netlink | Family::Other => {}
+    }
+    told
+}
+
+fn internet(told: &mut Told, call: &decode::Socket, own: bool, address: &[u8], socket_type: u16) {
+    let is_v4 = told.family == Family::V4;
+    let protocol = match (call.protocol, own) {
+        (0, _) if call.call == id::SOCKET => default_protocol(call.args[2], socket_type),
+        (number, true) => number,
+        (_, false) => 0,
+    };
+    told.l4proto = Some(protocol_name(protocol));
+    told.given = given(address);
+    if own {
+        told.local = Some((ip(&call.local, is_v4), call.local_port));
+        told.peer = (call.remote_port != 0).then(|| (ip(&call.remote, is_v4), call.remote_port));
+    }
+    // A mapped address is IPv4 on the wire.
+    let ends = [told.peer, told.given.filter(|_| told.peer.is_none())];
+    if let Some((ip, _)) = ends.into_iter().flatten().next() {
+        told.family = if ip.is_ipv4() { Family::V4 } else { Family::V6 };
+    }
+}
+
+/// A message's ends: who asks, and the server that is asked.
+pub(super) fn dns_ends(dns: &Dns<'_>) -> (Family, End, End) {
+    let is_v4 = dns.family == AF_INET;
+    let (local, remote) = (ip(&dns.local, is_v4), ip(&dns.remote, is_v4));
+    let family = if remote.is_ipv4() { Family::V4 } else { Family::V6 };
+    (family, (local, dns.local_port), (remote, dns.remote_port))
 }
 
 /// The address in a `sockaddr_in` or `sockaddr_in6`.
-fn given(address: &[u8]) -> Option<(IpAddr, u16)> {
+pub(super) fn given(address: &[u8]) -> Option<End> {
     let family = u16::from_ne_bytes(*address.first_chunk()?);
     let port = u16::from_be_bytes(*address.get(2..)?.first_chunk()?);
     let ip = match family {
@@ -90,17 +148,37 @@ fn given(address: &[u8]) -> Option<(IpAddr, u16)> {
     Some((ip, port))
 }
 
+/// The path in a `sockaddr_un`.
+pub(super) fn given_path(address: &[u8]) -> Option<String> {
+    let family = u16::from_ne_bytes(*address.first_chunk()?);
+    (family == AF_UNIX).then(|| address.get(2..).map(unix_path)).flatten()
+}
+
+/// An address and a port, as Falco writes them.
+pub(super) fn end_text((ip, port): End) -> String {
+    format!("{ip}:{port}")
+}
+
+/// The end that nobody chose.
+pub(super) fn unspecified(like: IpAddr) -> End {
+    (if like.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }, 0)
+}
+
 fn ip(bytes: &[u8; 16], is_v4: bool) -> IpAddr {
     let [a, b, c, d, ..] = *bytes;
-    // A mapped address is IPv4 on the wire.
     if is_v4 { Ipv4Addr::new(a, b, c, d).into() } else { Ipv6Addr::from(*bytes).to_canonical() }
 }
 
-fn unspecified(like: IpAddr) -> IpAddr {
-    if like.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+/// What `socket(2)` makes where it was asked for protocol 0.
+fn default_protocol(asked: u64, socket_type: u16) -> u16 {
+    match (u16::try_from(asked).unwrap_or(0), socket_type) {
+        (0, SOCK_STREAM) => 6,
+        (0, SOCK_DGRAM) => 17,
+        (number, _) => number,
+    }
 }
 
-fn protocol(number: u16) -> &'static str {
+fn protocol_name(number: u16) -> &'static str {
     match number {
         6 => "tcp",
         17 => "udp",
@@ -115,87 +193,5 @@ fn unix_path(path: &[u8]) -> String {
     match path {
         [0, name @ ..] => format!("@{}", paths::text(name)),
         path => paths::text(path.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bailiwick_collector_ebpf::ADDRESS_MAX;
-    use proptest::prelude::*;
-
-    fn call(ret: i64, given: &[u8]) -> Connect {
-        let mut address = [0; ADDRESS_MAX];
-        address[..given.len()].copy_from_slice(given);
-        let ends = ([0; 16], [0; 16]);
-        Connect {
-            ret,
-            fd: 3,
-            family: 0,
-            protocol: 0,
-            local_port: 0,
-            remote_port: 0,
-            local: ends.0,
-            remote: ends.1,
-            address_len: given.len(),
-            address,
-        }
-    }
-
-    #[test]
-    fn a_connection_is_named_from_its_socket() {
-        let mut v4 = call(0, &[2, 0, 0, 80, 9, 9, 9, 9]);
-        v4.family = AF_INET;
-        v4.protocol = 6;
-        v4.local[..4].copy_from_slice(&[10, 0, 0, 1]);
-        v4.remote[..4].copy_from_slice(&[10, 0, 0, 2]);
-        (v4.local_port, v4.remote_port) = (4000, 443);
-        let socket = socket(&v4, flag::TUPLE);
-        assert_eq!(socket.name.as_deref(), Some("10.0.0.1:4000->10.0.0.2:443"));
-        assert_eq!((socket.fd_type, socket.typechar, socket.l4proto), (Some("ipv4"), Some("4"), Some("tcp")));
-    }
-
-    #[test]
-    fn a_failed_one_is_named_from_what_was_asked() {
-        let mut v4 = call(-111, &[2, 0, 0, 80, 127, 0, 0, 1]);
-        v4.family = AF_INET;
-        v4.protocol = 6;
-        assert_eq!(socket(&v4, flag::TUPLE).name.as_deref(), Some("0.0.0.0:0->127.0.0.1:80"));
-        let mut v6 = [0; 28];
-        v6[..4].copy_from_slice(&[10, 0, 0, 53]);
-        v6[23] = 1;
-        let unread = socket(&call(-9, &v6), 0);
-        assert_eq!(unread.name.as_deref(), Some(":::0->::1:53"));
-        assert_eq!(unread.local, None);
-    }
-
-    #[test]
-    fn mapped_addresses_are_ipv4() {
-        let mut mapped = call(0, &[10, 0]);
-        mapped.family = AF_INET6;
-        mapped.remote_port = 80;
-        mapped.local[10..].copy_from_slice(&[255, 255, 1, 2, 3, 4]);
-        mapped.remote[10..].copy_from_slice(&[255, 255, 5, 6, 7, 8]);
-        let socket = socket(&mapped, flag::TUPLE);
-        assert_eq!(socket.name.as_deref(), Some("1.2.3.4:0->5.6.7.8:80"));
-        assert_eq!(socket.typechar, Some("4"));
-    }
-
-    #[test]
-    fn paths_and_abstract_names() {
-        assert_eq!(socket(&call(-2, b"\x01\x00/run/x\0rest"), 0).name.as_deref(), Some("/run/x"));
-        assert_eq!(socket(&call(0, b"\x01\x00\0abstract"), 0).name.as_deref(), Some("@abstract"));
-    }
-
-    proptest! {
-        #[test]
-        fn any_address_gives_a_socket(
-            given in proptest::collection::vec(any::<u8>(), 0..ADDRESS_MAX),
-            ret in any::<i64>(), family in any::<u16>(), tuple in any::<bool>(),
-        ) {
-            let mut call = call(ret, &given);
-            call.family = family;
-            let _ = socket(&call, if tuple { flag::TUPLE } else { 0 });
-        }
     }
 }

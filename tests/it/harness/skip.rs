@@ -22,6 +22,14 @@ pub(crate) fn without_psql() -> bool {
     missing(found, "needs psql", "BAILIWICK_REQUIRE_CLIENTS")
 }
 
+/// Whether containers can be made, in roots of their own.
+pub(crate) fn without_containers() -> bool {
+    let has = |program: &str| std::process::Command::new(program).arg("--version").output().is_ok();
+    let overlay = std::fs::read_to_string("/proc/filesystems").is_ok_and(|known| known.contains("overlay"));
+    let found = overlay && ["runc", "perl", "chroot", "nsenter"].into_iter().all(has);
+    missing(found, "needs overlayfs, runc, perl, chroot and nsenter", "BAILIWICK_REQUIRE_CONTAINERS")
+}
+
 fn missing(found: bool, what: &str, required_by: &str) -> bool {
     if found {
         return false;

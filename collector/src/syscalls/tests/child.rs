@@ -27,6 +27,20 @@ pub(super) fn run(what: &str, folder: &Path) -> Made {
     Made { child, told }
 }
 
+/// Runs this test binary again as a child that makes the named calls and ends
+/// right after the last of them.
+pub(super) fn run_to_its_end(what: &str, folder: &Path) {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "syscalls::tests::child::makes_calls", "--ignored", "--nocapture"]);
+    let ended = child.env(WHAT, what).current_dir(folder).stdin(Stdio::null()).output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stdout);
+    assert!(
+        ended.status.success() && told.contains(DONE),
+        "{what}: {told}{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+}
+
 impl Drop for Made {
     fn drop(&mut self) {
         // The end of its input tells the child that it may end.
@@ -44,7 +58,13 @@ fn makes_calls() {
         Ok("opens") => opens(),
         Ok("connects") => connects(),
         Ok("flood") => flood(),
+        Ok("storm") => storm(),
+        Ok("reuse") => reuse(),
         Ok("unprivileged") => unprivileged(),
+        Ok(actor) if actor.starts_with("actor:") => {
+            super::actors::play(&actor["actor:".len()..]);
+            return println!("\n{DONE}");
+        }
         _ => return println!("skipped: only other tests run this"),
     }
     println!("\n{DONE}");
@@ -127,15 +147,65 @@ fn connect_raw(fd: i32, address: &[u8]) {
     assert_eq!(failed, -1);
 }
 
-fn flood() {
+/// Moves into the cgroup that is named in a file.
+fn move_into_cgroup() {
     let procs = std::fs::read_to_string("cgroup").unwrap() + "/cgroup.procs";
-    let path = CString::new("missing").unwrap();
-    // All memory is touched and the file is opened before it counts.
     std::fs::write(procs, std::process::id().to_string()).unwrap();
-    for _ in 0..30_000 {
-        // Safety: a path that ends with a zero byte.
-        unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY, 0) };
+}
+
+fn flood() {
+    let path = CString::new("missing").unwrap();
+    let address = [2_u8, 0, 0, 9, 127, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0];
+    // All memory is touched and the file is opened before it counts.
+    move_into_cgroup();
+    for _ in 0..overload::CALLS {
+        // Safety: a path that ends with a zero byte, and an address of 16 bytes.
+        unsafe {
+            libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY, 0);
+            libc::syscall(libc::SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0);
+            libc::syscall(libc::SYS_connect, 999, address.as_ptr(), 16);
+            libc::syscall(libc::SYS_setpgid, 1, 1);
+        }
     }
+}
+
+/// Makes processes that end at once, for a while, and says how many.
+fn storm() {
+    move_into_cgroup();
+    let began = std::time::Instant::now();
+    let mut made = 0;
+    while began.elapsed() < Duration::from_secs(2) {
+        // Safety: the child ends without doing anything.
+        unsafe {
+            let pid = libc::fork();
+            if pid == 0 {
+                libc::_exit(0);
+            }
+            assert!(pid > 0);
+            libc::waitpid(pid, std::ptr::null_mut(), 0);
+        }
+        made += 1;
+    }
+    std::fs::write("made", made.to_string()).unwrap();
+}
+
+/// Two processes one after the other with the same pid, each opening a file of
+/// its own; which rounds that worked in.
+fn reuse() {
+    let next = std::fs::OpenOptions::new().write(true).open("/proc/sys/kernel/ns_last_pid").unwrap();
+    let mut pairs = String::new();
+    for round in 0..40 {
+        let names = ["first", "second"].map(|which| CString::new(format!("{which}-{round}")).unwrap());
+        let free = stage::forked(|| 0).0;
+        let [first, second] = names.each_ref().map(|name| {
+            std::os::unix::fs::FileExt::write_at(&next, (free - 1).to_string().as_bytes(), 0).unwrap();
+            stage::forked(|| stage::sys(libc::SYS_openat, &[stage::fd(libc::AT_FDCWD), stage::s(name), 0])).0
+        });
+        if first == second {
+            pairs += &format!("{round} {first}\n");
+        }
+    }
+    std::fs::write("pairs", pairs).unwrap();
 }
 
 fn unprivileged() {

@@ -1,0 +1,156 @@
+//! A column of texts: a dictionary, and a key a row.
+
+use std::sync::Arc;
+
+use ahash::RandomState;
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, StringArray};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::Int32Type;
+use arrow::error::ArrowError;
+
+/// The key of a null.
+const NULL: i32 = -1;
+/// An empty slot of the table.
+const EMPTY: u32 = u32::MAX;
+const FIRST_SLOTS: usize = 64;
+
+/// A dictionary column as it grows.
+pub(super) struct Texts {
+    keys: Vec<i32>,
+    nulls: usize,
+    /// The distinct texts one after the other, and where each ends.
+    bytes: Vec<u8>,
+    ends: Vec<i32>,
+    /// Hash of each distinct text.
+    hashes: Vec<u64>,
+    /// Open addressing: a key, or [`EMPTY`]. A power of two, at most half full.
+    slots: Vec<u32>,
+    hasher: RandomState,
+}
+
+// === impl Texts ===
+
+impl Texts {
+    pub(super) fn new() -> Self {
+        Self {
+            keys: Vec::new(),
+            nulls: 0,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            hashes: Vec::new(),
+            slots: Vec::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Appends a text; the bytes that it takes, none if it was there before.
+    pub(super) fn push(&mut self, text: &str) -> usize {
+        // Texts of one row often follow those of another like it.
+        if let Some(last) = self.keys.last().copied()
+            && self.text(last) == Some(text.as_bytes())
+        {
+            self.keys.push(last);
+            return 0;
+        }
+        let before = self.bytes.len();
+        let key = self.key(text);
+        self.nulls += usize::from(key == NULL);
+        self.keys.push(key);
+        self.bytes.len() - before
+    }
+
+    pub(super) fn nulls(&mut self, count: usize) {
+        self.keys.resize(self.keys.len() + count, NULL);
+        self.nulls += count;
+    }
+
+    /// Appends what an earlier row has.
+    pub(super) fn again(&mut self, earlier: usize) {
+        let key = self.keys.get(earlier).copied().unwrap_or(NULL);
+        self.nulls += usize::from(key == NULL);
+        self.keys.push(key);
+    }
+
+    pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let keys = std::mem::take(&mut self.keys);
+        self.keys.reserve(keys.len());
+        let has_nulls = std::mem::take(&mut self.nulls) > 0;
+        let nulls = has_nulls.then(|| keys.iter().map(|key| *key != NULL).collect::<NullBuffer>());
+        // Below a null any key will do, but it must be one.
+        let keys = if has_nulls { keys.into_iter().map(|key| key.max(0)).collect() } else { keys };
+        let ends = std::mem::take(&mut self.ends);
+        let lengths = std::iter::once(0).chain(ends).collect::<Vec<_>>();
+        let values = std::mem::take(&mut self.bytes);
+        self.hashes.clear();
+        self.slots.clear();
+        let values = StringArray::try_new(OffsetBuffer::new(lengths.into()), values.into(), None)?;
+        let keys = Int32Array::try_new(keys.into(), nulls)?;
+        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(values))?))
+    }
+
+    /// The key of a text, a new one if need be.
+    fn key(&mut self, text: &str) -> i32 {
+        if self.slots.len() <= self.ends.len() * 2 {
+            self.grow();
+        }
+        let hash = self.hasher.hash_one(text);
+        let mask = self.slots.len() - 1;
+        let mut slot = place(hash) & mask;
+        while let Some(key) = self.slots.get(slot).copied().filter(|key| *key != EMPTY) {
+            let same = self.hashes.get(key as usize) == Some(&hash);
+            if same && self.text(key.cast_signed()) == Some(text.as_bytes()) {
+                return key.cast_signed();
+            }
+            slot = (slot + 1) & mask;
+        }
+        self.add(text, hash, slot)
+    }
+
+    fn add(&mut self, text: &str, hash: u64, slot: usize) -> i32 {
+        let end = i32::try_from(self.bytes.len() + text.len());
+        let (Ok(key), Ok(end), Some(slot)) = (i32::try_from(self.ends.len()), end, self.slots.get_mut(slot))
+        else {
+            // Two gigabytes of distinct texts: batches are closed long before.
+            return NULL;
+        };
+        *slot = key.cast_unsigned();
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.ends.push(end);
+        self.hashes.push(hash);
+        key
+    }
+
+    fn grow(&mut self) {
+        let slots = (self.slots.len() * 2).max(FIRST_SLOTS);
+        self.slots.clear();
+        self.slots.resize(slots, EMPTY);
+        for (key, hash) in (0_u32..).zip(&self.hashes) {
+            let mut slot = place(*hash) & (slots - 1);
+            while self.slots.get(slot).is_some_and(|taken| *taken != EMPTY) {
+                slot = (slot + 1) & (slots - 1);
+            }
+            if let Some(free) = self.slots.get_mut(slot) {
+                *free = key;
+            }
+        }
+    }
+
+    fn text(&self, key: i32) -> Option<&[u8]> {
+        let key = usize::try_from(key).ok()?;
+        let end = usize::try_from(*self.ends.get(key)?).ok()?;
+        let start = match key {
+            0 => 0,
+            key => usize::try_from(*self.ends.get(key - 1)?).ok()?,
+        };
+        self.bytes.get(start..end)
+    }
+}
+
+/// Where a hash would like to be, before the mask.
+fn place(hash: u64) -> usize {
+    usize::try_from(hash & u64::from(u32::MAX)).unwrap_or(0)
+}

@@ -1,0 +1,186 @@
+//! The paths in a call, found out from what its record holds. Pure.
+
+use std::borrow::Cow;
+
+use bailiwick_collector_ebpf::calls::{CALLS, CWD, NONE, Shape};
+use bailiwick_collector_ebpf::{flag, text};
+
+use super::arguments::{Names, SocketNames};
+use super::decode::Call;
+use super::{paths, walk};
+use crate::users::Users;
+
+const EBADF: i64 = -9;
+
+/// Paths of one call. What is not there is not part of the call, or could not
+/// be read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Paths<'a> {
+    /// As the process gave them.
+    pub(super) raw: Option<Cow<'a, str>>,
+    pub(super) raw2: Option<Cow<'a, str>>,
+    /// Absolute; links are not followed.
+    pub(super) path: Option<String>,
+    pub(super) path2: Option<String>,
+    /// What they are relative to, if they are.
+    pub(super) folder: Option<String>,
+    pub(super) folder2: Option<String>,
+    /// The file behind the descriptor, as the kernel names it.
+    pub(super) target: Option<String>,
+}
+
+/// What a call of this id holds.
+pub(super) fn shape(call: u16) -> Option<&'static Shape> {
+    CALLS.get(usize::from(call)).map(|info| &info.shape)
+}
+
+/// The call's name, which is its event type.
+pub(super) fn evt_type(call: u16) -> &'static str {
+    CALLS.get(usize::from(call)).map_or("", |info| info.name)
+}
+
+/// The paths of a call.
+pub(super) fn of<'a>(call: &Call<'a>, flags: u16) -> Paths<'a> {
+    let Some(shape) = shape(call.call) else { return Paths::default() };
+    let [path, folder, path2, folder2, _, target] = call.texts;
+    let mut paths = Paths { target: walk::name(target, &call.file), ..Paths::default() };
+    // Of a path that could not be read nothing is known; an empty one was read.
+    if shape.path != NONE && flags & flag::UNREADABLE == 0 {
+        let by_folder = flags & flag::BY_FOLDER != 0;
+        let raw = paths::text(path);
+        (paths.folder, paths.path) = absolute(&raw, folder, by_folder && call.ret == EBADF);
+        paths.raw = Some(raw);
+    }
+    if shape.path2 != NONE && !(path2.is_empty() && folder2.is_empty()) {
+        let by_folder = flags & flag::BY_FOLDER2 != 0;
+        let raw = paths::text(path2);
+        if shape.folder2 != NONE {
+            (paths.folder2, paths.path2) = absolute(&raw, folder2, by_folder && call.ret == EBADF);
+        }
+        paths.raw2 = Some(raw);
+    }
+    debug_assert_eq!(text::COUNT, call.texts.len());
+    paths
+}
+
+/// The folder of a relative path, and the absolute path.
+fn absolute(raw: &str, folder: &[u8], is_bad: bool) -> (Option<String>, Option<String>) {
+    if raw.starts_with('/') {
+        return (None, Some(paths::absolute("/", raw)));
+    }
+    // The topmost folder has no parts either, but is no bad descriptor.
+    let folder = if folder.is_empty() && is_bad { paths::UNKNOWN.to_owned() } else { walk::path(folder) };
+    let path = paths::absolute(&folder, raw);
+    (Some(folder), Some(path))
+}
+
+// === impl Paths ===
+
+impl Paths<'_> {
+    /// The same as the arguments are told from.
+    pub(super) fn names<'n>(&'n self, socket: Option<SocketNames<'n>>, users: &'n Users) -> Names<'n> {
+        Names {
+            path: self.path.as_deref(),
+            path2: self.path2.as_deref(),
+            folder: self.folder.as_deref(),
+            folder2: self.folder2.as_deref(),
+            target: self.target.as_deref(),
+            raw: self.raw.as_deref(),
+            raw2: self.raw2.as_deref(),
+            socket,
+            users: Some(users),
+        }
+    }
+}
+
+/// The descriptor that a call is about, by its shape.
+pub(super) fn descriptor(call: &Call<'_>) -> Option<i64> {
+    use bailiwick_collector_ebpf::calls::RET;
+    match shape(call.call)?.file {
+        NONE | CWD => None,
+        RET => (call.ret >= 0).then_some(call.ret),
+        index => call.args.get(usize::from(index)).map(|arg| small(*arg)),
+    }
+}
+
+/// An `int` argument: only the lower half of its register counts.
+pub(super) fn small(arg: u64) -> i64 {
+    let [a, b, c, d, ..] = arg.to_le_bytes();
+    i32::from_le_bytes([a, b, c, d]).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bailiwick_collector_ebpf::File;
+    use bailiwick_collector_ebpf::calls::id;
+    use proptest::prelude::*;
+
+    fn call<'a>(id: u16, texts: [&'a [u8]; text::COUNT]) -> Call<'a> {
+        Call { ret: 3, args: [7; 6], file: File::default(), weight: 1, call: id, texts }
+    }
+
+    fn both(call: &Call<'_>, flags: u16) -> (Option<String>, Option<String>) {
+        let paths = of(call, flags);
+        (paths.path, paths.path2)
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn paths_are_resolved_against_their_folders() {
+        let relative = call(id::OPENAT, [b"../x", b"sub\0work\0", b"", b"", b"", b""]);
+        assert_eq!(both(&relative, flag::BY_FOLDER), (some("/work/x"), None));
+        assert_eq!(of(&relative, flag::BY_FOLDER).folder, some("/work/sub"));
+        let absolute = call(id::OPEN, [b"/etc/./shadow", b"", b"", b"", b"", b""]);
+        assert_eq!(both(&absolute, 0), (some("/etc/shadow"), None));
+        assert_eq!(of(&absolute, 0).folder, None);
+        let in_root = call(id::OPEN, [b"x", b"", b"", b"", b"", b""]);
+        assert_eq!(both(&in_root, 0), (some("/x"), None));
+        let renamed = call(id::RENAMEAT, [b"a", b"work\0", b"/b", b"", b"", b""]);
+        assert_eq!(both(&renamed, 0), (some("/work/a"), some("/b")));
+        let mounted = call(id::MOUNT, [b"/mnt", b"", b"tmpfs", b"", b"none\0", b""]);
+        assert_eq!(both(&mounted, 0), (some("/mnt"), None));
+        assert_eq!(of(&mounted, 0).raw2.as_deref(), Some("tmpfs"));
+        let empty = call(id::FCHMODAT, [b"", b"work\0", b"", b"", b"", b""]);
+        assert_eq!(both(&empty, flag::BY_FOLDER), (some("/work"), None));
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_made_up() {
+        let unread = call(id::OPENAT, [b"", b"", b"", b"", b"", b""]);
+        assert_eq!(of(&unread, flag::UNREADABLE), Paths::default());
+        let mut bad = call(id::OPENAT, [b"x", b"", b"", b"", b"", b""]);
+        bad.ret = EBADF;
+        assert_eq!(both(&bad, flag::BY_FOLDER), (some("<UNKNOWN>/x"), None));
+    }
+
+    #[test]
+    fn the_file_behind_a_descriptor_is_named() {
+        let mut dup = call(id::DUP2, [b"", b"", b"", b"", b"", b"null\0dev\0"]);
+        dup.file = File { ino: 5, dev: 1, mode: 0o020_666 };
+        assert_eq!(of(&dup, 0).target, some("/dev/null"));
+        assert_eq!(descriptor(&dup), Some(3));
+        let mut fchmod = call(id::FCHMOD, [b"", b"", b"", b"", b"", b"x\0"]);
+        fchmod.args[0] = u64::from(u32::MAX);
+        assert_eq!(descriptor(&fchmod), Some(-1));
+        assert_eq!(descriptor(&call(id::PTRACE, [b""; 6])), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_call_has_names(
+            id in any::<u16>(), ret in any::<i64>(), flags in any::<u16>(),
+            texts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), text::COUNT),
+        ) {
+            let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+            let mut call = call(id % 128, texts.try_into().unwrap());
+            call.ret = ret;
+            let paths = of(&call, flags);
+            prop_assert!(paths.folder.is_none() || paths.path.is_some());
+            let _ = descriptor(&call);
+        }
+    }
+}

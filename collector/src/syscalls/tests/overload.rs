@@ -1,0 +1,106 @@
+//! More than can be taken: nothing breaks, and what was lost is counted exactly.
+
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+
+/// What a child makes of each, in one go.
+pub(super) const CALLS: i64 = 30_000;
+
+/// Rows, repeats and losses of one class.
+fn counted(rows: &[Row], losses: &[Row], evt_type: &str, class: &str) -> (i64, i64, i64) {
+    let number = |row: &Row, name: &str| row[name].as_i64().unwrap();
+    let own: Vec<_> = rows.iter().filter(|row| row["evt_type"] == evt_type).collect();
+    let repeats = own.iter().map(|row| number(row, "repeats")).sum();
+    let lost = losses.iter().filter(|loss| loss["class"] == class).map(|loss| number(loss, "count")).sum();
+    (i64::try_from(own.len()).unwrap(), repeats, lost)
+}
+
+/// Runs a child alone in a cgroup, whose events alone are taken.
+async fn alone(
+    what: &'static str,
+    change: impl FnOnce(&mut Config) + Send + 'static,
+) -> (Vec<Row>, Vec<Row>, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    // Tests that do the same run at the same time.
+    let name = dir.path().file_name().unwrap().to_str().unwrap();
+    let alone = Folder::new(&unique(what), name);
+    let only = std::fs::metadata(&alone.0).unwrap().ino();
+    std::fs::write(dir.path().join("cgroup"), alone.0.to_str().unwrap()).unwrap();
+    let folder = dir.path().to_owned();
+    let small = move |config: &mut Config| {
+        config.syscalls.only_cgroup = only;
+        change(config);
+    };
+    let (rows, losses) = capture(small, move || child::run(what, &folder)).await;
+    (rows, losses, dir)
+}
+
+fn one_page(config: &mut Config) {
+    config.syscalls.process_ring_bytes = 4096;
+    config.syscalls.network_ring_bytes = 4096;
+    config.syscalls.file_ring_bytes = 4096;
+}
+
+/// Goal: at overload every call is a row, a repeat or a loss, in every ring.
+/// Method: rings of a page, far more calls than fit, of one process alone in a
+/// cgroup; with repeats counted and without.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_rows_plus_repeats_plus_losses() {
+    if cannot_load() {
+        return;
+    }
+    for repeats_after_ms in [0, 1_000] {
+        let change = move |config: &mut Config| {
+            one_page(config);
+            config.syscalls.repeats_after_ms = repeats_after_ms;
+        };
+        let (rows, losses, ..) = alone("flood", change).await;
+        let mut all_lost = 0;
+        for (evt_type, class) in
+            [("openat", "open"), ("unlinkat", "change"), ("connect", "connect"), ("setpgid", "privilege")]
+        {
+            let (own, repeats, lost) = counted(&rows, &losses, evt_type, class);
+            let told = format!("{evt_type}: {own} rows, {repeats} repeats, {lost} lost");
+            println!("{told}");
+            assert_eq!(own + repeats + lost, CALLS, "{told}");
+            assert!(own > 0, "{told}");
+            assert!(repeats_after_ms > 0 || repeats == 0, "{told}");
+            all_lost += lost;
+        }
+        assert!(all_lost > 0, "the rings were large enough");
+        let mut seqs: Vec<_> = rows.iter().map(|row| row["seq"].as_i64().unwrap()).collect();
+        seqs.sort_unstable();
+        seqs.dedup();
+        assert_eq!(seqs.len(), rows.len(), "every row has its own number");
+    }
+}
+
+/// Goal: a storm of processes is counted exactly, with a table that has room for
+/// few of them. Method: a child that makes processes as fast as it can.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_processes_is_counted() {
+    if cannot_load() {
+        return;
+    }
+    let (rows, losses, dir) = alone("storm", |config| config.syscalls.max_processes = 64).await;
+    let made: i64 = std::fs::read_to_string(dir.path().join("made")).unwrap().parse().unwrap();
+    let (forks, _, lost_forks) = counted(&rows, &losses, "clone", "fork");
+    let (exits, _, lost_exits) = counted(&rows, &losses, "procexit", "exit");
+    println!("{made} processes: {forks} rows and {lost_forks} lost, {exits} ends and {lost_exits} lost");
+    assert!(made > 100, "{made}");
+    assert_eq!(forks + lost_forks, made);
+    assert_eq!(exits + lost_exits, made);
+}
+
+/// Goal: equal events are one row more, with their exact number.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_repeats_is_counted() {
+    if cannot_load() {
+        return;
+    }
+    let (rows, losses, ..) = alone("flood", |_| {}).await;
+    let (own, repeats, lost) = counted(&rows, &losses, "openat", "open");
+    assert_eq!(own + repeats + lost, CALLS);
+    assert!(own < CALLS / 10, "{own} rows of {CALLS} equal calls");
+}
