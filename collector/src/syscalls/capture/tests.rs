@@ -5,7 +5,7 @@
 
 mod speed;
 
-use bailiwick_collector_ebpf::{ADDRESS_MAX, CGROUP_V1_BIT, flag, kind};
+use bailiwick_collector_ebpf::{ADDRESS_MAX, flag, kind};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -18,6 +18,9 @@ const SECOND: u64 = 1_000_000_000;
 const START: u64 = 4_000_000_000 * SECOND;
 /// More than any pid, so that /proc cannot know it.
 const PID: u32 = 5_000_000;
+
+/// The root of cgroup v2.
+const CGROUP_ID: u64 = 1;
 
 /// A record as it grows.
 #[derive(Clone)]
@@ -40,7 +43,7 @@ const WHO: Who =
 
 impl Made {
     fn of(kind: u16, who: Who, boot_ns: u64) -> Self {
-        let mut made = Self(vec![0; 4]).u16(kind).u16(who.flags).u64(boot_ns).u64(CGROUP_V1_BIT | 1).u64(who.start);
+        let mut made = Self(vec![0; 4]).u16(kind).u16(who.flags).u64(boot_ns).u64(CGROUP_ID).u64(who.start);
         for number in [who.pid, who.pid, who.ppid, who.uid, 0, 7, 8, who.loginuid] {
             made = made.u32(number);
         }
