@@ -288,14 +288,14 @@ mod tests {
     #[test]
     fn a_new_mirror_of_a_static_pod_takes_over() {
         let pods = Pods::default();
-        let hash = Some("0123456789abcdef0123456789abcdef".to_owned());
+        let hash = "0123456789abcdef0123456789abcdef";
         let start = Instant::now();
-        pods.upsert(Pod { cgroup_uid: hash.clone(), ..pod("a", "c1") });
+        pods.upsert(Pod { cgroup_uid: Some(hash.into()), ..pod("a", "c1") });
         pods.remove("a", start);
-        pods.upsert(Pod { cgroup_uid: hash.clone(), ..pod("b", "c1") });
+        pods.upsert(Pod { cgroup_uid: Some(hash.into()), ..pod("b", "c1") });
         pods.remove("nobody", start + GRACE);
         assert!(pods.by_uid("a").is_none());
-        assert_eq!(pods.by_uid(&hash.unwrap()).unwrap().uid, "b");
+        assert_eq!(pods.by_uid(hash).unwrap().uid, "b");
         assert_eq!(pods.container("c1").unwrap().uid, "b");
     }
 
