@@ -87,7 +87,10 @@ impl Lists {
     /// Puts the lists at these places instead of what there is.
     pub(super) fn spread(&mut self, places: &[Option<usize>]) {
         let gaps = self.gaps.spread(self.len(), places);
-        let old = std::mem::replace(self, Self::new(Field::clone(&self.element), self.fields.clone(), self.texts.len()));
+        let old = std::mem::replace(
+            self,
+            Self::new(Field::clone(&self.element), self.fields.clone(), self.texts.len()),
+        );
         self.bounds.reserve(places.len());
         for place in places {
             if let Some((start, end)) = place.and_then(|place| bounds(&old.bounds, place)) {
@@ -157,8 +160,10 @@ impl Strings {
     fn extend(&mut self, from: &Self, start: usize, end: usize) {
         let texts = from.bounds.get(start..=end).unwrap_or_default();
         let (Some(first), Some(last)) = (texts.first(), texts.last()) else { return };
-        let shift = i32::try_from(self.bytes.len()).ok().filter(|shift| shift.checked_add(last - first).is_some());
-        let (Some(shift), Ok(low), Ok(high)) = (shift, usize::try_from(*first), usize::try_from(*last)) else {
+        let shift =
+            i32::try_from(self.bytes.len()).ok().filter(|shift| shift.checked_add(last - first).is_some());
+        let (Some(shift), Ok(low), Ok(high)) = (shift, usize::try_from(*first), usize::try_from(*last))
+        else {
             return (start..end).for_each(|_| self.push(None));
         };
         let before = self.len();

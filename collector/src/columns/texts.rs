@@ -71,7 +71,8 @@ impl Texts {
 
     /// Puts the texts at these places instead of what there is.
     pub(super) fn spread(&mut self, places: &[Option<usize>]) {
-        let key = |place: &Option<usize>| place.and_then(|place| self.keys.get(place).copied()).unwrap_or(NULL);
+        let key =
+            |place: &Option<usize>| place.and_then(|place| self.keys.get(place).copied()).unwrap_or(NULL);
         self.keys = places.iter().map(key).collect();
         self.nulls = self.keys.iter().filter(|key| **key == NULL).count();
     }
@@ -117,7 +118,8 @@ impl Texts {
 
     fn add(&mut self, text: &str, hash: u64, slot: usize) -> i32 {
         let end = i32::try_from(self.bytes.len() + text.len());
-        let (Ok(key), Ok(end), Some(slot)) = (i32::try_from(self.hashes.len()), end, self.slots.get_mut(slot))
+        let (Ok(key), Ok(end), Some(slot)) =
+            (i32::try_from(self.hashes.len()), end, self.slots.get_mut(slot))
         else {
             // Two gigabytes of distinct texts: batches are closed long before.
             return NULL;

@@ -56,7 +56,8 @@ fn opened(
     if matches!(call.call, id::OPENAT | id::OPENAT2) {
         let by_folder = names::small(call.args[0]) != AT_FDCWD;
         let folder = names.folder.filter(|_| by_folder);
-        arguments.push(("dirfd", folder.map_or_else(|| "AT_FDCWD".to_owned(), |folder| format!("<d>{folder}"))));
+        arguments
+            .push(("dirfd", folder.map_or_else(|| "AT_FDCWD".to_owned(), |folder| format!("<d>{folder}"))));
     }
     arguments.push(("name", names.raw.unwrap_or_default().to_owned()));
     if call.call != id::CREAT {

@@ -231,7 +231,9 @@ impl Capture {
             Event::Call(call) => self.call(header, call, repeats),
             Event::Socket(call) => {
                 let socket = self.sockets.call(call, header.flags);
-                self.row(header, lanes::of(event), repeats, |rows, common| rows.socket(common, call, &socket));
+                self.row(header, lanes::of(event), repeats, |rows, common| {
+                    rows.socket(common, call, &socket)
+                });
             }
             Event::Dns(message) => self.dns(header, message, repeats),
             Event::Uring(uring) => self.uring(header, uring, repeats),
@@ -329,7 +331,13 @@ impl Capture {
         let extra = call.texts.get(text::EXTRA).copied().unwrap_or_default();
         let is_identity = matches!(
             call.call,
-            id::SETUID | id::SETGID | id::SETREUID | id::SETREGID | id::SETRESUID | id::SETRESGID | id::CAPSET
+            id::SETUID
+                | id::SETGID
+                | id::SETREUID
+                | id::SETREGID
+                | id::SETRESUID
+                | id::SETRESGID
+                | id::CAPSET
         );
         let changes = is_identity
             || (call.ret >= 0 && matches!(call.call, id::CHDIR | id::FCHDIR | id::SETSID | id::SETPGID));
