@@ -38,14 +38,9 @@ pub const PATH_MAX: usize = 4096;
 pub const ADDRESS_MAX: usize = 112;
 /// Room for a cgroup's path in its record.
 pub const CGROUP_PATH_MAX: usize = 1024;
-<<<<<<< HEAD
-/// Keeps ids of cgroup v1 folders apart from those of v2. No program tells of v1
-/// yet: [`Header::cgroup_id`] never has it.
-=======
 /// The most bytes of a DNS message that a record carries.
 pub const DNS_MAX: usize = 512;
 /// Set in [`Header::cgroup_id`] where the id is of a cgroup v1 hierarchy.
->>>>>>> suite-clone
 pub const CGROUP_V1_BIT: u64 = 1 << 63;
 
 /// An offset that this kernel does not have: the program skips what needs it.
@@ -158,12 +153,8 @@ pub struct Header {
     pub flags: u16,
     /// When, in nanoseconds since boot, suspended time included.
     pub boot_ns: u64,
-<<<<<<< HEAD
-    /// The cgroup v2 id of the task.
-=======
     /// The task's cgroup v2 id; where that is the root's and the machine has
     /// cgroup v1, the id in a v1 hierarchy with [`CGROUP_V1_BIT`].
->>>>>>> suite-clone
     pub cgroup_id: u64,
     /// When the process (its group leader) started, nanoseconds since boot.
     pub start_boot_ns: u64,

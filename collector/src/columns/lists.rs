@@ -3,29 +3,30 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, ListArray, StringArray, StructArray};
-use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use arrow::error::ArrowError;
+
+use super::gaps::Gaps;
 
 /// A list column as it grows.
 pub(super) struct Lists {
     /// The type of an element.
     element: FieldRef,
     fields: Fields,
-    /// Where each row's list ends, in elements.
-    ends: Vec<i32>,
-    valid: Vec<bool>,
+    /// Where each row's list begins, in elements; last, where they end.
+    bounds: Vec<i32>,
+    gaps: Gaps,
     numbers: Vec<i64>,
     texts: Vec<Strings>,
 }
 
 /// One text field of all elements, one after the other.
-#[derive(Default)]
 struct Strings {
     bytes: Vec<u8>,
-    /// Where each ends.
-    ends: Vec<i32>,
-    valid: Vec<bool>,
+    /// Where each begins; last, where they end.
+    bounds: Vec<i32>,
+    gaps: Gaps,
 }
 
 // === impl Lists ===
@@ -45,15 +46,15 @@ impl Lists {
         Self {
             element: Arc::new(element),
             fields,
-            ends: Vec::new(),
-            valid: Vec::new(),
+            bounds: vec![0],
+            gaps: Gaps::default(),
             numbers: Vec::new(),
-            texts: (0..texts).map(|_| Strings::default()).collect(),
+            texts: (0..texts).map(|_| Strings::new()).collect(),
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.ends.len()
+        self.bounds.len() - 1
     }
 
     /// Bytes so far.
@@ -75,36 +76,37 @@ impl Lists {
 
     /// Ends a row's list.
     pub(super) fn end(&mut self) {
-        self.ends.push(self.elements());
-        self.valid.push(true);
+        self.bounds.push(self.elements());
     }
 
     pub(super) fn nulls(&mut self, count: usize) {
-        self.ends.resize(self.ends.len() + count, self.elements());
-        self.valid.resize(self.valid.len() + count, false);
+        self.gaps.add(self.len(), count);
+        self.bounds.resize(self.bounds.len() + count, self.elements());
     }
 
-    /// Appends the list of an earlier row; bytes added.
-    pub(super) fn again(&mut self, earlier: usize) -> usize {
-        if self.valid.get(earlier) != Some(&true) {
-            self.nulls(1);
-            return 0;
+    /// Puts the lists at these places instead of what there is.
+    pub(super) fn spread(&mut self, places: &[Option<usize>]) {
+        let gaps = self.gaps.spread(self.len(), places);
+        let old = std::mem::replace(
+            self,
+            Self::new(Field::clone(&self.element), self.fields.clone(), self.texts.len()),
+        );
+        self.bounds.reserve(places.len());
+        for place in places {
+            if let Some((start, end)) = place.and_then(|place| bounds(&old.bounds, place)) {
+                self.numbers.extend_from_slice(old.numbers.get(start..end).unwrap_or_default());
+                for (field, from) in self.texts.iter_mut().zip(&old.texts) {
+                    field.extend(from, start, end);
+                }
+            }
+            self.end();
         }
-        let before = self.bytes();
-        let (start, end) = bounds(&self.ends, earlier);
-        if !self.numbers.is_empty() && end <= self.numbers.len() {
-            self.numbers.extend_from_within(start..end);
-        }
-        for field in &mut self.texts {
-            field.again(start, end);
-        }
-        self.end();
-        self.bytes() - before
+        self.gaps = gaps;
     }
 
     pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let offsets = offsets(std::mem::take(&mut self.ends));
-        let valid = NullBuffer::from(std::mem::take(&mut self.valid));
+        let nulls = self.gaps.take(self.len());
+        let bounds = OffsetBuffer::new(std::mem::replace(&mut self.bounds, vec![0]).into());
         let texts = self.texts.iter_mut().map(Strings::finish).collect::<Result<Vec<_>, _>>()?;
         let numbers = Int64Array::from(std::mem::take(&mut self.numbers));
         let elements: ArrayRef = if self.fields.is_empty() {
@@ -115,12 +117,11 @@ impl Lists {
             let columns = number.into_iter().chain(texts).collect();
             Arc::new(StructArray::try_new(self.fields.clone(), columns, None)?)
         };
-        let nulls = (valid.null_count() > 0).then_some(valid);
-        Ok(Arc::new(ListArray::try_new(Arc::clone(&self.element), offsets, elements, nulls)?))
+        Ok(Arc::new(ListArray::try_new(Arc::clone(&self.element), bounds, elements, nulls)?))
     }
 
     fn elements(&self) -> i32 {
-        let count = self.texts.first().map_or(0, |field| field.ends.len());
+        let count = self.texts.first().map_or(0, Strings::len);
         i32::try_from(count).unwrap_or(i32::MAX)
     }
 }
@@ -128,51 +129,59 @@ impl Lists {
 // === impl Strings ===
 
 impl Strings {
+    fn new() -> Self {
+        Self { bytes: Vec::new(), bounds: vec![0], gaps: Gaps::default() }
+    }
+
+    fn len(&self) -> usize {
+        self.bounds.len() - 1
+    }
+
     fn size(&self) -> usize {
-        self.bytes.len() + self.ends.len() * size_of::<i32>()
+        self.bytes.len() + self.len() * size_of::<i32>()
     }
 
     fn push(&mut self, text: Option<&[u8]>) {
         let end = text.and_then(|text| i32::try_from(self.bytes.len() + text.len()).ok());
-        if let (Some(text), Some(_)) = (text, end) {
-            self.bytes.extend_from_slice(text);
+        match (text, end) {
+            (Some(text), Some(end)) => {
+                self.bytes.extend_from_slice(text);
+                self.bounds.push(end);
+            }
+            // None, or two gigabytes: batches are closed long before.
+            _ => {
+                self.gaps.add(self.len(), 1);
+                self.bounds.push(self.bounds.last().copied().unwrap_or(0));
+            }
         }
-        self.valid.push(end.is_some());
-        self.ends.push(i32::try_from(self.bytes.len()).unwrap_or(i32::MAX));
     }
 
-    /// Appends these elements once more.
-    fn again(&mut self, start: usize, end: usize) {
-        let from = start.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0);
-        let to = end.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(from);
-        let (Ok(first), Ok(last)) = (usize::try_from(from), usize::try_from(to)) else { return };
-        let Ok(shift) = i32::try_from(self.bytes.len()) else { return };
-        if shift.checked_add(to - from).is_none() {
-            // Two gigabytes: batches are closed long before.
+    /// Appends these elements of another.
+    fn extend(&mut self, from: &Self, start: usize, end: usize) {
+        let texts = from.bounds.get(start..=end).unwrap_or_default();
+        let (Some(first), Some(last)) = (texts.first(), texts.last()) else { return };
+        let shift =
+            i32::try_from(self.bytes.len()).ok().filter(|shift| shift.checked_add(last - first).is_some());
+        let (Some(shift), Ok(low), Ok(high)) = (shift, usize::try_from(*first), usize::try_from(*last))
+        else {
             return (start..end).for_each(|_| self.push(None));
-        }
-        self.bytes.extend_from_within(first..last);
-        self.valid.extend_from_within(start..end);
-        for element in start..end {
-            let end = self.ends.get(element).copied().unwrap_or(from);
-            self.ends.push(end - from + shift);
-        }
+        };
+        let before = self.len();
+        self.bytes.extend_from_slice(from.bytes.get(low..high).unwrap_or_default());
+        self.bounds.extend(texts.iter().skip(1).map(|bound| bound - first + shift));
+        from.gaps.within(start, end).for_each(|(at, count)| self.gaps.add(before + at - start, count));
     }
 
     fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let valid = NullBuffer::from(std::mem::take(&mut self.valid));
-        let nulls = (valid.null_count() > 0).then_some(valid);
-        let (offsets, bytes) = (offsets(std::mem::take(&mut self.ends)), std::mem::take(&mut self.bytes));
-        Ok(Arc::new(StringArray::try_new(offsets, bytes.into(), nulls)?))
+        let nulls = self.gaps.take(self.len());
+        let bounds = OffsetBuffer::new(std::mem::replace(&mut self.bounds, vec![0]).into());
+        let bytes = std::mem::take(&mut self.bytes);
+        Ok(Arc::new(StringArray::try_new(bounds, bytes.into(), nulls)?))
     }
 }
 
 /// Where the list of this row begins and ends.
-fn bounds(ends: &[i32], row: usize) -> (usize, usize) {
-    let end = |row: usize| ends.get(row).and_then(|end| usize::try_from(*end).ok()).unwrap_or(0);
-    (row.checked_sub(1).map_or(0, end), end(row))
-}
-
-fn offsets(ends: Vec<i32>) -> OffsetBuffer<i32> {
-    OffsetBuffer::new(std::iter::once(0).chain(ends).collect::<Vec<_>>().into())
+fn bounds(bounds: &[i32], row: usize) -> Option<(usize, usize)> {
+    let [start, end, ..] = bounds.get(row..)? else { return None };
+    Some((usize::try_from(*start).ok()?, usize::try_from(*end).ok()?))
 }

@@ -18,9 +18,10 @@ const FIRST_SLOTS: usize = 64;
 pub(super) struct Texts {
     keys: Vec<i32>,
     nulls: usize,
-    /// The distinct texts one after the other, and where each ends.
+    /// The distinct texts one after the other, and where each begins; last, where
+    /// they end.
     bytes: Vec<u8>,
-    ends: Vec<i32>,
+    bounds: Vec<i32>,
     /// Hash of each distinct text.
     hashes: Vec<u64>,
     /// Open addressing: a key, or [`EMPTY`]. A power of two, at most half full.
@@ -36,7 +37,7 @@ impl Texts {
             keys: Vec::new(),
             nulls: 0,
             bytes: Vec::new(),
-            ends: Vec::new(),
+            bounds: vec![0],
             hashes: Vec::new(),
             slots: Vec::new(),
             hasher: RandomState::new(),
@@ -47,7 +48,7 @@ impl Texts {
         self.keys.len()
     }
 
-    /// Appends a text; the bytes that it takes, none if it was there before.
+    /// Appbounds a text; the bytes that it takes, none if it was there before.
     pub(super) fn push(&mut self, text: &str) -> usize {
         // Texts of one row often follow those of another like it.
         if let Some(last) = self.keys.last().copied()
@@ -68,33 +69,38 @@ impl Texts {
         self.nulls += count;
     }
 
-    /// Appends what an earlier row has.
-    pub(super) fn again(&mut self, earlier: usize) {
-        let key = self.keys.get(earlier).copied().unwrap_or(NULL);
-        self.nulls += usize::from(key == NULL);
-        self.keys.push(key);
+    /// Puts the texts at these places instead of what there is.
+    pub(super) fn spread(&mut self, places: &[Option<usize>]) {
+        let key =
+            |place: &Option<usize>| place.and_then(|place| self.keys.get(place).copied()).unwrap_or(NULL);
+        self.keys = places.iter().map(key).collect();
+        self.nulls = self.keys.iter().filter(|key| **key == NULL).count();
     }
 
     pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let keys = std::mem::take(&mut self.keys);
+        let mut keys = std::mem::take(&mut self.keys);
         self.keys.reserve(keys.len());
-        let has_nulls = std::mem::take(&mut self.nulls) > 0;
-        let nulls = has_nulls.then(|| keys.iter().map(|key| *key != NULL).collect::<NullBuffer>());
-        // Below a null any key will do, but it must be one.
-        let keys = if has_nulls { keys.into_iter().map(|key| key.max(0)).collect() } else { keys };
-        let ends = std::mem::take(&mut self.ends);
-        let lengths = std::iter::once(0).chain(ends).collect::<Vec<_>>();
+        let nulls = match std::mem::take(&mut self.nulls) {
+            0 => None,
+            all if all == keys.len() => Some(NullBuffer::new_null(all)),
+            _ => Some(keys.iter().map(|key| *key != NULL).collect::<NullBuffer>()),
+        };
+        if nulls.is_some() {
+            // Below a null any key will do, but it must be one.
+            keys.iter_mut().for_each(|key| *key = (*key).max(0));
+        }
+        let bounds = std::mem::replace(&mut self.bounds, vec![0]);
         let values = std::mem::take(&mut self.bytes);
         self.hashes.clear();
         self.slots.clear();
-        let values = StringArray::try_new(OffsetBuffer::new(lengths.into()), values.into(), None)?;
+        let values = StringArray::try_new(OffsetBuffer::new(bounds.into()), values.into(), None)?;
         let keys = Int32Array::try_new(keys.into(), nulls)?;
         Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(values))?))
     }
 
     /// The key of a text, a new one if need be.
     fn key(&mut self, text: &str) -> i32 {
-        if self.slots.len() <= self.ends.len() * 2 {
+        if self.slots.len() <= self.hashes.len() * 2 {
             self.grow();
         }
         let hash = self.hasher.hash_one(text);
@@ -112,14 +118,15 @@ impl Texts {
 
     fn add(&mut self, text: &str, hash: u64, slot: usize) -> i32 {
         let end = i32::try_from(self.bytes.len() + text.len());
-        let (Ok(key), Ok(end), Some(slot)) = (i32::try_from(self.ends.len()), end, self.slots.get_mut(slot))
+        let (Ok(key), Ok(end), Some(slot)) =
+            (i32::try_from(self.hashes.len()), end, self.slots.get_mut(slot))
         else {
             // Two gigabytes of distinct texts: batches are closed long before.
             return NULL;
         };
         *slot = key.cast_unsigned();
         self.bytes.extend_from_slice(text.as_bytes());
-        self.ends.push(end);
+        self.bounds.push(end);
         self.hashes.push(hash);
         key
     }
@@ -141,12 +148,8 @@ impl Texts {
 
     fn text(&self, key: i32) -> Option<&[u8]> {
         let key = usize::try_from(key).ok()?;
-        let end = usize::try_from(*self.ends.get(key)?).ok()?;
-        let start = match key {
-            0 => 0,
-            key => usize::try_from(*self.ends.get(key - 1)?).ok()?,
-        };
-        self.bytes.get(start..end)
+        let [start, end, ..] = self.bounds.get(key..)? else { return None };
+        self.bytes.get(usize::try_from(*start).ok()?..usize::try_from(*end).ok()?)
     }
 }
 

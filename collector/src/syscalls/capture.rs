@@ -26,8 +26,8 @@ use crate::users::Users;
 
 /// Rows of an interval that share a batch.
 const FEW_ROWS: usize = 256;
-/// Processes that /proc did not know, remembered so that it is not asked again
-/// and again.
+/// Processes and cgroups that /proc did not know, remembered so that it is not
+/// asked again and again.
 const MAX_UNKNOWN: usize = 4_096;
 
 /// Everything that events are named with, and the rows that wait.
@@ -41,6 +41,8 @@ pub(super) struct Capture {
     unknown: HashSet<u32>,
     sockets: Sockets,
     cgroups: Cgroups,
+    /// Cgroups that could not be found out since the last tidying.
+    unknown_cgroups: HashSet<u64>,
     users: Users,
     pods: Pods,
     repeats: Repeats,
@@ -102,6 +104,7 @@ impl Capture {
             unknown: HashSet::new(),
             sockets: Sockets::new(),
             cgroups: Cgroups::walk(),
+            unknown_cgroups: HashSet::new(),
             users: Users::read(),
             pods,
             repeats: Repeats::new(config.repeats_after_ms.saturating_mul(1_000_000)),
@@ -149,6 +152,7 @@ impl Capture {
         self.processes.sweep(clock::boot_ns());
         self.cgroups.sweep(Instant::now());
         self.unknown.clear();
+        self.unknown_cgroups.clear();
     }
 
     /// Notices processes whose end was lost.
@@ -187,6 +191,7 @@ impl Capture {
         match event {
             Event::CgroupMade(made) => {
                 self.cgroups.made(made.id, made.hierarchy, &paths::text(made.path));
+                self.unknown_cgroups.clear();
                 return;
             }
             Event::CgroupGone(gone) => {
@@ -226,7 +231,9 @@ impl Capture {
             Event::Call(call) => self.call(header, call, repeats),
             Event::Socket(call) => {
                 let socket = self.sockets.call(call, header.flags);
-                self.row(header, lanes::of(event), repeats, |rows, common| rows.socket(common, call, &socket));
+                self.row(header, lanes::of(event), repeats, |rows, common| {
+                    rows.socket(common, call, &socket)
+                });
             }
             Event::Dns(message) => self.dns(header, message, repeats),
             Event::Uring(uring) => self.uring(header, uring, repeats),
@@ -291,7 +298,7 @@ impl Capture {
     /// first, and only what that starts in another mount namespace is inside.
     /// What was inside once stays so, wherever it breaks out to.
     fn outside(&mut self, header: &Header) -> Option<u32> {
-        let cgroup = self.cgroups.of(header.cgroup_id, header.pid)?;
+        let cgroup = self.cgroup(header)?;
         if cgroup.container.id == HOST {
             return Some(header.mnt_ns);
         }
@@ -324,7 +331,13 @@ impl Capture {
         let extra = call.texts.get(text::EXTRA).copied().unwrap_or_default();
         let is_identity = matches!(
             call.call,
-            id::SETUID | id::SETGID | id::SETREUID | id::SETREGID | id::SETRESUID | id::SETRESGID | id::CAPSET
+            id::SETUID
+                | id::SETGID
+                | id::SETREUID
+                | id::SETREGID
+                | id::SETRESUID
+                | id::SETRESGID
+                | id::CAPSET
         );
         let changes = is_identity
             || (call.ret >= 0 && matches!(call.call, id::CHDIR | id::FCHDIR | id::SETSID | id::SETPGID));
@@ -362,9 +375,22 @@ impl Capture {
         Some(paths::absolute(folder, &path))
     }
 
+    /// The process's cgroup, asked for in vain once in a while only.
+    fn cgroup(&mut self, header: &Header) -> Option<Arc<Cgroup>> {
+        let key = header.cgroup_id;
+        if !self.unknown_cgroups.is_empty() && self.unknown_cgroups.contains(&key) {
+            return None;
+        }
+        let found = self.cgroups.of(key, header.pid);
+        if found.is_none() && self.unknown_cgroups.len() < MAX_UNKNOWN {
+            self.unknown_cgroups.insert(key);
+        }
+        found
+    }
+
     /// Writes one row with what is known of the event's process and place.
     fn row(&mut self, header: &Header, lane: Lane, repeats: u64, write: impl FnOnce(&mut Rows, &Common<'_>)) {
-        let cgroup: Option<Arc<Cgroup>> = self.cgroups.of(header.cgroup_id, header.pid);
+        let cgroup = self.cgroup(header);
         let pod: Option<Arc<Pod>> = cgroup.as_ref().and_then(|cgroup| self.pods.of(&cgroup.container));
         let stranger;
         let process = match self.processes.get(header.pid, header.start_boot_ns) {

@@ -231,8 +231,7 @@ impl<'a> Input<'a> {
         let file = self.file()?;
         let (exe_ctime_ns, exe_mtime_ns, exe_uid, exe_gid) =
             (self.u64()?, self.u64()?, self.u32()?, self.u32()?);
-        let (vpid, sid, pgid, vpgid, tty) =
-            (self.u32()?, self.u32()?, self.u32()?, self.u32()?, self.u32()?);
+        let (vpid, sid, pgid, vpgid, tty) = (self.u32()?, self.u32()?, self.u32()?, self.u32()?, self.u32()?);
         let (args_len, args, filename, interp) = (self.u32()?, self.u32()?, self.u32()?, self.u32()?);
         let (exe, cwd, environment) = (self.u32()?, self.u32()?, self.u32()?);
         Some(Exec {
@@ -311,8 +310,7 @@ impl<'a> Input<'a> {
     }
 
     fn dns(&mut self) -> Option<Dns<'a>> {
-        let (family, local_port, remote_port, length) =
-            (self.u16()?, self.u16()?, self.u16()?, self.u16()?);
+        let (family, local_port, remote_port, length) = (self.u16()?, self.u16()?, self.u16()?, self.u16()?);
         let (local, remote) = (self.array()?, self.array()?);
         Some(Dns { family, local_port, remote_port, local, remote, data: self.bytes(length.into())? })
     }

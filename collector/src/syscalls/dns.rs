@@ -133,7 +133,10 @@ mod tests {
     #[test]
     fn a_query_is_read() {
         let asked = question(&message(1, &[b"example", b"com"], 28)).unwrap();
-        assert_eq!(asked, Question { id: 0x1234, name: "example.com".into(), kind: "AAAA".into(), class: "IN".into() });
+        assert_eq!(
+            asked,
+            Question { id: 0x1234, name: "example.com".into(), kind: "AAAA".into(), class: "IN".into() }
+        );
         assert_eq!(question(&message(1, &[], 2)).unwrap().name, ".");
         assert_eq!(question(&message(1, &[b"x"], 65280)).unwrap().kind, "TYPE65280");
         assert_eq!(question(&message(0x81, &[b"example"], 1)), None, "an answer");

@@ -32,6 +32,9 @@ mod tests {
     fn operations_have_their_names() {
         assert_eq!((name(16), name(18), name(28)), ("CONNECT".into(), "OPENAT".into(), "OPENAT2".into()));
         assert_eq!((name(57), name(5000)), ("LISTEN".into(), "5000".into()));
-        assert_eq!((0..100).filter(|opcode| opens(*opcode)).map(name).collect::<Vec<_>>(), ["OPENAT", "OPENAT2"]);
+        assert_eq!(
+            (0..100).filter(|opcode| opens(*opcode)).map(name).collect::<Vec<_>>(),
+            ["OPENAT", "OPENAT2"]
+        );
     }
 }

@@ -22,22 +22,25 @@ pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {
 
 /// The path that `path` names in `folder`: lexically, links are not followed.
 pub(super) fn absolute(folder: &str, path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    let (root, start) = if path.starts_with('/') {
-        ("/", "")
-    } else if let Some(inside) = folder.strip_prefix('/') {
-        ("/", inside)
-    } else {
-        ("", folder)
-    };
+    let start = if path.starts_with('/') { "/" } else { folder };
+    let mut clean = String::with_capacity(start.len() + path.len() + 1);
+    let root = usize::from(start.starts_with('/'));
+    if root > 0 {
+        clean.push('/');
+    }
     for part in start.split('/').chain(path.split('/')) {
         match part {
             "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
+            ".." => clean.truncate(clean.rfind('/').unwrap_or(0).max(root)),
+            part => {
+                if clean.len() > root {
+                    clean.push('/');
+                }
+                clean.push_str(part);
+            }
         }
     }
-    format!("{root}{}", parts.join("/"))
+    clean
 }
 
 /// Folder and last part of an absolute path.
@@ -65,6 +68,8 @@ mod tests {
             ("/work", "/", "/"),
             ("/work", ".", "/work"),
             ("/", "a", "/a"),
+            ("a", "a", "a/a"),
+            ("/a", "/a", "/a"),
             (UNKNOWN, "a/../b", "<UNKNOWN>/b"),
         ];
         for (folder, path, expected) in cases {

@@ -389,7 +389,8 @@ impl Processes {
                 && process.ended_boot_ns.is_none()
                 && !living.contains(&process.pid)
         };
-        let gone: Vec<_> = self.by_pid.values().filter(could_be_listed).map(|gone| (gone.pid, gone.start_boot_ns)).collect();
+        let gone: Vec<_> =
+            self.by_pid.values().filter(could_be_listed).map(|gone| (gone.pid, gone.start_boot_ns)).collect();
         for (pid, start_boot_ns) in gone {
             self.ended(pid, start_boot_ns, listed_boot_ns);
         }

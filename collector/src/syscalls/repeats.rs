@@ -87,7 +87,9 @@ impl Repeats {
     /// Takes a record of this process and time. Answers whether it is to be a
     /// row now; else it is counted.
     pub(super) fn is_first(&mut self, record: &[u8], pid: u32, boot_ns: u64) -> bool {
-        let (Some(before), Some(after)) = (record.get(..TIME.start), record.get(TIME.end..)) else { return true };
+        let (Some(before), Some(after)) = (record.get(..TIME.start), record.get(TIME.end..)) else {
+            return true;
+        };
         if self.interval_ns == 0 || record.len() > MAX_RECORD {
             return true;
         }
@@ -152,7 +154,8 @@ impl Repeats {
         bytes.extend_from_slice(record);
         self.bytes += record.len();
         self.order.push_back((boot_ns, hash));
-        self.entries.insert(hash, Entry { record: bytes, pid, first_ns: boot_ns, last_ns: boot_ns, count: 0 });
+        self.entries
+            .insert(hash, Entry { record: bytes, pid, first_ns: boot_ns, last_ns: boot_ns, count: 0 });
     }
 
     fn end(&mut self, hash: u64) {

@@ -160,7 +160,9 @@ impl Known {
                 let serves = !is_datagram || call.call == id::LISTEN;
                 self.role = serves.then_some(Role::Server).or(self.role);
             }
-            id::SENDTO | id::SENDMSG | id::SENDMMSG => self.message(given, peer, linked, is_datagram, Role::Client),
+            id::SENDTO | id::SENDMSG | id::SENDMMSG => {
+                self.message(given, peer, linked, is_datagram, Role::Client)
+            }
             id::RECVFROM | id::RECVMSG | id::RECVMMSG => {
                 self.message(given, peer, linked, is_datagram, Role::Server);
             }
@@ -169,11 +171,22 @@ impl Known {
                 self.is_connected |= linked;
             }
         }
-        self.name = path.filter(|path| !path.is_empty()).map(Arc::from).or_else(|| self.tuple(call.call)).or_else(|| self.name.take());
+        self.name = path
+            .filter(|path| !path.is_empty())
+            .map(Arc::from)
+            .or_else(|| self.tuple(call.call))
+            .or_else(|| self.name.take());
     }
 
     /// A message from or to `given`, or the peer.
-    fn message(&mut self, given: Option<End>, peer: Option<End>, linked: bool, is_datagram: bool, role: Role) {
+    fn message(
+        &mut self,
+        given: Option<End>,
+        peer: Option<End>,
+        linked: bool,
+        is_datagram: bool,
+        role: Role,
+    ) {
         self.is_connected |= linked;
         self.remote = given.or(peer).or(self.remote);
         if is_datagram || self.l4proto == Some("udp") {

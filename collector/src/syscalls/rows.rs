@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   common cells: time, result ... ──┐
-//!   the process's: copied from its ──┼──▶ one row
+//!   the process's: shared with its ──┼──▶ one row
 //!     last row while nothing changed │
 //!   the event's: process, files, ────┘
 //!     network
@@ -95,10 +95,10 @@ pub(super) struct Common<'a> {
 
 impl Rows {
     pub(super) fn new(lane: Lane) -> Self {
-        let columns = Columns::new(Table::Syscalls);
+        let mut columns = Columns::new(Table::Syscalls);
         let at = Places::of(&columns);
-        let same = Same::new(at.same());
-        Self { lane, columns, at, same }
+        columns.share(&at.shared());
+        Self { lane, columns, at, same: Same::default() }
     }
 
     /// Whether the batch is to be closed: it has this many rows, or much text.
@@ -122,12 +122,12 @@ impl Rows {
         let duration = header.boot_ns.saturating_sub(header.start_boot_ns);
         columns.int(at.proc_duration, i64::try_from(duration).ok());
         let context = Context::of(common);
-        match self.same.row(&self.columns, &context) {
-            Some(row) => self.columns.again(self.same.places(), row),
+        match self.same.find(&self.columns, &context) {
+            Some(shared) => self.columns.shared_again(shared),
             None => {
                 self.process(common);
                 self.whose(common);
-                self.same.remember(&self.columns, context);
+                self.same.remember(context, self.columns.shared());
             }
         }
     }
@@ -242,7 +242,7 @@ impl Rows {
 impl Places {
     /// The columns that only depend on the process and its place.
     #[rustfmt::skip]
-    fn same(&self) -> Vec<Place> {
+    fn shared(&self) -> Vec<Place> {
         vec![
             self.node, self.cluster, self.observed, self.exec_id, self.proc_pid, self.proc_vpid,
             self.proc_ppid, self.proc_pvpid, self.proc_sid, self.proc_sname, self.proc_is_sid_leader,

@@ -96,7 +96,7 @@ pub(super) fn told(call: &decode::Socket, flags: u16) -> Told {
         0 if call.call == id::SOCKET => u16::try_from(call.args[1] & TYPE_BITS).unwrap_or(0),
         kind => kind,
     };
-    let mut told = Told { family, is_datagram: socket_type == SOCK_DGRAM, ..Told::default() };
+    let mut told = Told { family, is_datagram: !matches!(socket_type, 0 | SOCK_STREAM), ..Told::default() };
     match family {
         Family::V4 | Family::V6 => internet(&mut told, call, own, address, socket_type),
         Family::Unix => {

@@ -53,16 +53,8 @@ pub(super) fn name(walk: &[u8], file: &File) -> Option<String> {
 /// Whether this one part is a name of the kernel's own. A file of such a name in
 /// the topmost folder looks the same.
 pub(super) fn has_no_folder(part: &[u8]) -> bool {
-    const KERNELS: [&[u8]; 8] = [
-        b"memfd:",
-        b"anon_inode:",
-        b"[",
-        b"inotify",
-        b"bpf-map",
-        b"bpf-prog",
-        b"bpf_link",
-        b"dmabuf:",
-    ];
+    const KERNELS: [&[u8]; 8] =
+        [b"memfd:", b"anon_inode:", b"[", b"inotify", b"bpf-map", b"bpf-prog", b"bpf_link", b"dmabuf:"];
     !part.contains(&0) && KERNELS.iter().any(|kernels| part.starts_with(kernels))
 }
 
@@ -72,7 +64,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn walked(path: &str) -> Vec<u8> {
-        path.split('/').rev().filter(|part| !part.is_empty()).flat_map(|part| [part.as_bytes(), b"\0"].concat()).collect()
+        path.split('/')
+            .rev()
+            .filter(|part| !part.is_empty())
+            .flat_map(|part| [part.as_bytes(), b"\0"].concat())
+            .collect()
     }
 
     #[test]

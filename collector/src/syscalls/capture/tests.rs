@@ -5,7 +5,7 @@
 
 mod speed;
 
-use bailiwick_collector_ebpf::{ADDRESS_MAX, CGROUP_V1_BIT, flag, kind};
+use bailiwick_collector_ebpf::{ADDRESS_MAX, flag, kind};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -18,6 +18,9 @@ const SECOND: u64 = 1_000_000_000;
 const START: u64 = 4_000_000_000 * SECOND;
 /// More than any pid, so that /proc cannot know it.
 const PID: u32 = 5_000_000;
+
+/// The root of cgroup v2.
+const CGROUP_ID: u64 = 1;
 
 /// A record as it grows.
 #[derive(Clone)]
@@ -40,7 +43,7 @@ const WHO: Who =
 
 impl Made {
     fn of(kind: u16, who: Who, boot_ns: u64) -> Self {
-        let mut made = Self(vec![0; 4]).u16(kind).u16(who.flags).u64(boot_ns).u64(CGROUP_V1_BIT | 1).u64(who.start);
+        let mut made = Self(vec![0; 4]).u16(kind).u16(who.flags).u64(boot_ns).u64(CGROUP_ID).u64(who.start);
         for number in [who.pid, who.pid, who.ppid, who.uid, 0, 7, 8, who.loginuid] {
             made = made.u32(number);
         }
@@ -131,7 +134,8 @@ fn open(who: Who, boot_ns: u64, path: &str, to: &str) -> Vec<u8> {
     let (path, folder, target) = (format!("{path}\0"), walked("/work"), walked(to));
     let texts: [&[u8]; text::COUNT] = [path.as_bytes(), &folder, b"", b"", b"", &target];
     let at_cwd = u64::from(u32::MAX - 99);
-    let opened = TestCall { args: [at_cwd, 1, 0o2, 0, 0, 0], file: (5, 8 << 20 | 1, 0o100_644), texts, ..CALL };
+    let opened =
+        TestCall { args: [at_cwd, 1, 0o2, 0, 0, 0], file: (5, 8 << 20 | 1, 0o100_644), texts, ..CALL };
     call(who, boot_ns, &opened)
 }
 
@@ -260,7 +264,10 @@ fn calls_change_their_process() {
         exit(WHO, START + 95, 9),
     ]);
     has(&rows[1], json!({ "evt_type": "clone", "evt_rawres": child.pid, "proc_pid": PID }));
-    has(&rows[2], json!({ "evt_type": "capset", "thread_cap_permitted": "", "proc_sid": PID, "proc_pname": "tester" }));
+    has(
+        &rows[2],
+        json!({ "evt_type": "capset", "thread_cap_permitted": "", "proc_sid": PID, "proc_pname": "tester" }),
+    );
     has(&rows[3], json!({ "evt_type": "fchdir", "proc_cwd": "/srv/" }));
     has(&rows[4], json!({ "proc_cwd": "/srv/", "evt_failed": true }));
     let leader = json!({ "proc_sid": child.pid, "proc_is_sid_leader": true, "proc_is_vpgid_leader": true, "proc_tty": 0 });
@@ -284,7 +291,10 @@ fn an_execve_that_failed_changes_nothing() {
         call(WHO, START + 40, &failed),
         exit(WHO, START + 50, 0),
     ]);
-    has(&rows[1], json!({ "evt_type": "execve", "evt_res": "ENOENT", "evt_failed": true, "proc_exepath": "/bin/sh" }));
+    has(
+        &rows[1],
+        json!({ "evt_type": "execve", "evt_res": "ENOENT", "evt_failed": true, "proc_exepath": "/bin/sh" }),
+    );
     has(&rows[2], json!({ "evt_type": "execve", "evt_res": "ENOENT", "repeats": 1 }));
     has(&rows[3], json!({ "evt_type": "procexit", "proc_exepath": "/bin/sh" }));
     assert_eq!(rows.len(), 4);
@@ -336,7 +346,8 @@ fn dns_and_io_uring_are_rows() {
     let question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example\x03com\0\0\x1c\0\x01";
     let mut dns = Made::of(kind::DNS, WHO, START + 10).u16(2).u16(5_000).u16(53);
     dns = dns.u16(u16::try_from(question.len()).unwrap());
-    let dns = dns.bytes(&[&[10, 0, 0, 1][..], &[0; 12]].concat()).bytes(&[&[10, 0, 0, 9][..], &[0; 12]].concat());
+    let dns =
+        dns.bytes(&[&[10, 0, 0, 1][..], &[0; 12]].concat()).bytes(&[&[10, 0, 0, 9][..], &[0; 12]].concat());
     let mut address = [0; ADDRESS_MAX];
     address[..8].copy_from_slice(&[2, 0, 1, 187, 10, 0, 0, 2]);
     let uring = |opcode, fd: i32, address: &[u8], address_len, path: &[u8]| {

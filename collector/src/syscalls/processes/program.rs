@@ -56,7 +56,12 @@ impl Program {
         let args = args.strip_suffix(b"\0").unwrap_or(args);
         let mut parts = args.splitn(2, |byte| *byte == 0);
         let exe = parts.next().filter(|exe| !exe.is_empty()).map(|exe| paths::text(exe).into_owned());
-        let rest: Vec<u8> = parts.next().unwrap_or_default().iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect();
+        let rest: Vec<u8> = parts
+            .next()
+            .unwrap_or_default()
+            .iter()
+            .map(|byte| if *byte == 0 { b' ' } else { *byte })
+            .collect();
         let args = paths::text(&rest).into_owned();
         let cmdline = if args.is_empty() { name.to_owned() } else { format!("{name} {args}") };
         let exe = exe.unwrap_or_else(|| if exepath.is_empty() { name.to_owned() } else { exepath.clone() });
@@ -79,7 +84,8 @@ impl Program {
             (header.flags & flag::LAYER_KNOWN != 0).then_some(header.flags & flag::UPPER_LAYER != 0);
         if !exec.environment.is_empty() {
             let variables = exec.environment.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
-            program.environment = Some(variables.map(|variable| paths::text(variable).into_owned()).collect());
+            program.environment =
+                Some(variables.map(|variable| paths::text(variable).into_owned()).collect());
         }
         let executable = Executable {
             file: exec.file,

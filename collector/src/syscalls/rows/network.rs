@@ -14,7 +14,12 @@ use crate::syscalls::{flags, names, opcodes, paths};
 
 impl Rows {
     /// A call about a socket.
-    pub(in crate::syscalls) fn socket(&mut self, common: &Common<'_>, call: &decode::Socket, socket: &Socket) {
+    pub(in crate::syscalls) fn socket(
+        &mut self,
+        common: &Common<'_>,
+        call: &decode::Socket,
+        socket: &Socket,
+    ) {
         self.common(common, names::evt_type(call.call), Some(call.ret), 1);
         self.columns.int(self.at.fd_num, descriptor(call));
         self.socket_cells(socket);
@@ -79,8 +84,11 @@ impl Rows {
             arguments.push(("addr", sockets::end_text(remote)));
         } else if let Some(path) = sockets::given_path(address) {
             self.columns.int(self.at.fd_num, (uring.fd >= 0).then_some(uring.fd.into()));
-            let socket =
-                Socket { family: sockets::Family::Unix, name: Some(path.as_str().into()), ..Socket::default() };
+            let socket = Socket {
+                family: sockets::Family::Unix,
+                name: Some(path.as_str().into()),
+                ..Socket::default()
+            };
             self.socket_cells(&socket);
             arguments.push(("addr", path));
         }

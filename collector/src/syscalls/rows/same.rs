@@ -1,20 +1,20 @@
-//! Which earlier row of a batch has the same cells about a process.
+//! Which earlier row of a batch has the same cells about its process.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use super::Common;
-use crate::columns::{Columns, Place};
+use crate::columns::{Columns, Shared};
 use crate::pods::Pod;
 use crate::syscalls::cgroups::Cgroup;
 use crate::syscalls::processes::Spread;
 
-/// The last row of each process.
+/// The shared cells of each process's last row.
+#[derive(Default)]
 pub(super) struct Same {
-    places: Vec<Place>,
-    rows: HashMap<u32, (Context, usize), BuildHasherDefault<Spread>>,
-    /// The batch that they are rows of.
+    processes: HashMap<u32, (Context, Shared), BuildHasherDefault<Spread>>,
+    /// The batch that they are in.
     batch: u64,
 }
 
@@ -38,29 +38,20 @@ pub(super) struct Context {
 // === impl Same ===
 
 impl Same {
-    /// For the cells in these columns.
-    pub(super) fn new(places: Vec<Place>) -> Self {
-        Self { places, rows: HashMap::default(), batch: 0 }
-    }
-
-    pub(super) fn places(&self) -> &[Place] {
-        &self.places
-    }
-
-    /// The row of this batch that has the cells of this context.
-    pub(super) fn row(&mut self, columns: &Columns, context: &Context) -> Option<usize> {
+    /// The cells in this batch that are made from the same.
+    pub(super) fn find(&mut self, columns: &Columns, context: &Context) -> Option<Shared> {
         if self.batch != columns.finished() {
-            self.rows.clear();
+            self.processes.clear();
             self.batch = columns.finished();
         }
-        let (known, row) = self.rows.get(&context.pid)?;
-        (context.is_newest && known.is(context)).then_some(*row)
+        let (known, shared) = self.processes.get(&context.pid)?;
+        (context.is_newest && known.is(context)).then_some(*shared)
     }
 
-    /// The row that is being written has those cells.
-    pub(super) fn remember(&mut self, columns: &Columns, context: Context) {
+    /// These cells were made from this.
+    pub(super) fn remember(&mut self, context: Context, shared: Shared) {
         if context.is_newest {
-            self.rows.insert(context.pid, (context, columns.rows()));
+            self.processes.insert(context.pid, (context, shared));
         }
     }
 }

@@ -13,7 +13,13 @@ const ROUNDS: usize = 7;
 fn cost(name: &str, config: &Syscalls, record: impl Fn(u64) -> Vec<u8>) {
     let mut capture = capture_with(config);
     capture.share_batches(false);
-    let exe = exec(Who { ppid: 1, ..WHO }, START, "/usr/bin/python3", b"python3\0server.py\0--port\x008080\0", "/srv");
+    let exe = exec(
+        Who { ppid: 1, ..WHO },
+        START,
+        "/usr/bin/python3",
+        b"python3\0server.py\0--port\x008080\0",
+        "/srv",
+    );
     capture.take(&exe);
     let mut best = Duration::MAX;
     for round in 0..ROUNDS as u64 {
