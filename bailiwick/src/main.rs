@@ -31,6 +31,7 @@ mod span;
 mod sql;
 mod table;
 mod tenant;
+mod terminal;
 mod token;
 mod up;
 mod upkeep;
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("bailiwick: {failure}");
+            say::complain(format_args!("bailiwick: {failure}"));
             failure.exit_code()
         }
     }
@@ -86,7 +87,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Rules { rules: cli::Rules::Check { files, json } } => rules::check(&files, json),
         Command::Demo(args) => demo::run(&args).await,
         Command::Record(args) => record::run(Config::load(&global)?, args).await,
-        Command::Doctor => doctor::run(Config::load(&global)?).await,
+        Command::Doctor(args) => doctor::run(Config::load(&global)?, args).await,
     }
 }
 

@@ -15,10 +15,12 @@
 
 mod attribution;
 mod audit;
+pub mod capabilities;
 mod columns;
 pub mod config;
 mod delivery;
 mod error;
+pub mod features;
 mod kube;
 mod metrics;
 mod outlet;
