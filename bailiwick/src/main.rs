@@ -22,6 +22,7 @@ mod demo;
 mod doctor;
 mod failure;
 mod node;
+mod privileges;
 mod record;
 mod report;
 mod rules;
@@ -64,6 +65,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a crypto provider was installed already");
     }
+    // What is given up here, no thread that follows has.
+    privileges::give_up(&cli)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -89,7 +89,12 @@ impl Capabilities {
         Self::of_status(&status, "CapEff").unwrap_or_default()
     }
 
-    /// As the kernel's numbers.
+    /// From the kernel's number.
+    pub(crate) fn of_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// As the kernel's number.
     pub fn bits(self) -> u64 {
         self.0
     }

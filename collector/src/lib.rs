@@ -25,6 +25,7 @@ mod kube;
 mod metrics;
 mod outlet;
 mod pods;
+pub mod protect;
 pub mod recording;
 mod replay;
 mod spool;
@@ -125,7 +126,9 @@ impl Collector {
             outlet.lost("ship", "batch", "spool_damaged", damage.batches, &damage.detail);
         }
         let losses = tokio::spawn(losses(outlet.clone(), stop.clone()));
-        let started = match start_sources(&config, &outlet, &metrics, &stop).await {
+        let started = start_sources(&config, &outlet, &metrics, &stop).await;
+        protect::dismiss_loader();
+        let started = match started {
             Ok(started) => started,
             Err(error) => {
                 stop.cancel();

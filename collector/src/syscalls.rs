@@ -41,6 +41,7 @@ use crate::error::CollectorError;
 use crate::metrics::Metrics;
 use crate::outlet::Outlet;
 use crate::pods::Pods;
+use crate::protect;
 use crate::{SourceState, SourceStatus, Started};
 use capture::Capture;
 use counters::Counters;
@@ -96,6 +97,8 @@ async fn begin(
             Ok(programs) => programs,
             Err(missing) => return Ok(Err(missing)),
         };
+        // What follows, and the thread that is started below, does with less.
+        protect::settle_loader().map_err(|error| internal(&error))?;
         let capture = Capture::begin(outlet.node(), outlet.cluster(), &config.syscalls, pods);
         let detail = detail(&programs, &capture);
         let (batches, received) = mpsc::channel(BATCHES_AHEAD);
@@ -103,7 +106,7 @@ async fn begin(
         let ended = spawn(drain).map_err(|error| internal(&error))?;
         Ok(Ok((detail, received, ended)))
     };
-    tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))?
+    protect::with_privileges(work).await.map_err(|error| internal(&error))?
 }
 
 fn drain(
