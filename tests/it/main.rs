@@ -14,6 +14,7 @@ mod docs;
 mod flow;
 mod generated;
 mod harness;
+mod protect;
 mod tidy;
 mod upkeep;
 mod walls;
