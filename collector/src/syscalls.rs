@@ -130,6 +130,7 @@ fn drain(
         poll_every: Duration::from_millis(config.syscalls.poll_every_ms),
         batch_rows: config.batch_rows,
         batch_after: Duration::from_millis(config.batch_after_ms),
+        cpu_percent: config.cpu_percent,
         programs: programs.ebpf,
         stop,
     }

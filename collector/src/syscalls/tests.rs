@@ -505,19 +505,37 @@ async fn containers_are_told_from_cgroups() {
 /// more opens than fit, of one process alone in a cgroup.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_are_rows_plus_losses() {
-    use std::os::unix::fs::MetadataExt;
-    const CALLS: i64 = 30_000;
     if cannot_load() {
         return;
     }
-    let alone = Folder::new(&unique("overload"), "alone");
+    flooded("overload", |config| config.syscalls.file_ring_bytes = 4096).await;
+}
+
+/// Goal: a thread that may take a hundredth of a processor loses what it is too
+/// slow for, and counts it.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_rows_plus_losses_at_a_slow_pace() {
+    if cannot_load() {
+        return;
+    }
+    let slow = |config: &mut Config| {
+        config.cpu_percent = 1;
+        config.syscalls.file_ring_bytes = 1 << 16;
+    };
+    flooded("pace", slow).await;
+}
+
+async fn flooded(name: &str, change: impl FnOnce(&mut Config)) {
+    use std::os::unix::fs::MetadataExt;
+    const CALLS: i64 = 30_000;
+    let alone = Folder::new(&unique(name), "alone");
     let only = std::fs::metadata(&alone.0).unwrap().ino();
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("cgroup"), alone.0.to_str().unwrap()).unwrap();
     let folder = dir.path().to_owned();
     let small = move |config: &mut Config| {
         config.syscalls.only_cgroup = only;
-        config.syscalls.file_ring_bytes = 4096;
+        change(config);
     };
     let (rows, losses) = capture(small, move || child::run("flood", &folder)).await;
     let opens = rows.iter().filter(|row| row["evt_type"] == "openat").count() as i64;
