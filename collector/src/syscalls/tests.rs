@@ -20,6 +20,7 @@ use super::*;
 use crate::spool::Spool;
 
 mod child;
+mod own;
 
 type Row = Map<String, Value>;
 
