@@ -27,7 +27,7 @@ pub(crate) fn printable_json(text: &str) -> String {
 
 fn escaped(text: &str, escape: impl Fn(char) -> String, keep: impl Fn(char) -> bool) -> String {
     let hostile = |c: char| (c.is_control() || is_misleading(c)) && !keep(c);
-    if !text.contains(&hostile) {
+    if !text.contains(hostile) {
         return text.to_owned();
     }
     let mut safe = String::with_capacity(text.len() + 16);
