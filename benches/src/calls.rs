@@ -121,8 +121,8 @@ impl Stage {
     }
 
     /// Offers a mix evenly for so long, millisecond by millisecond, and makes up
-    /// for what it is late with; answers what was made.
-    pub fn offer(&self, thread: usize, mix: Mix, length: Duration) -> io::Result<Made> {
+    /// for what it is late with; answers what was made, and by which thread.
+    pub fn offer(&self, thread: usize, mix: Mix, length: Duration) -> io::Result<(Made, i64)> {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
         let mut made = Made::default();
         let mut named = 0_u64;
@@ -151,7 +151,8 @@ impl Stage {
             let then = began + Duration::from_millis(millisecond);
             std::thread::sleep(then.saturating_duration_since(Instant::now()));
         }
-        Ok(made)
+        // Safety: a call without arguments.
+        Ok((made, unsafe { libc::syscall(libc::SYS_gettid) }))
     }
 }
 
@@ -252,7 +253,7 @@ mod tests {
             assert!(stage.window(load).unwrap() > 0.0, "{load:?}");
         }
         let mix = Mix { events: 5_000, distinct_percent: 50 };
-        let made = stage.offer(0, mix, Duration::from_millis(200)).unwrap();
+        let (made, _) = stage.offer(0, mix, Duration::from_millis(200)).unwrap();
         assert_eq!(made.programs, 20);
         // The last step may be two calls.
         assert!((1_000..=1_001).contains(&made.events()), "{made:?}");

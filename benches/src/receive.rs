@@ -26,7 +26,7 @@ use crate::{Outcome, collector};
 /// How long reading a spool back may take; what is missing then is an error.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What was found of one process, its own calls and its children's ends.
+/// What was found of some threads: their calls, and their children's starts and ends.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
     /// Rows by event type.
@@ -45,12 +45,15 @@ pub struct Found {
 #[derive(Clone)]
 struct Receiver {
     pid: i64,
+    threads: Arc<Vec<i64>>,
     found: Arc<Mutex<(u64, Found)>>,
 }
 
-/// Reads the spool of a collector that has ended, counting rows of `pid`.
-pub async fn read(spool: &Path, pid: u32) -> Outcome<Found> {
-    let receiver = Receiver { pid: pid.into(), found: Arc::default() };
+/// Reads the spool of a collector that has ended, counting rows of these threads of
+/// this process.
+pub async fn read(spool: &Path, threads: Vec<i64>) -> Outcome<Found> {
+    let receiver =
+        Receiver { pid: std::process::id().into(), threads: Arc::new(threads), found: Arc::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let mut config = collector::config(spool, "{}")?;
     config.endpoint = format!("http://{}", listener.local_addr()?);
@@ -80,7 +83,7 @@ impl Receiver {
         *taken += 1;
         found.bytes += bytes.len() as u64;
         match table {
-            Table::Syscalls => found.events(&rows, self.pid),
+            Table::Syscalls => found.events(&rows, self.pid, &self.threads),
             Table::Losses => found.losses(&rows),
             _ => Ok(()),
         }
@@ -123,14 +126,14 @@ impl Ship for Receiver {
 // === impl Found ===
 
 impl Found {
-    fn events(&mut self, rows: &RecordBatch, of: i64) -> Outcome<()> {
+    fn events(&mut self, rows: &RecordBatch, of: i64, threads: &[i64]) -> Outcome<()> {
         let (types, repeats) = (texts(rows, "evt_type")?, integers(rows, "repeats")?);
-        let (pids, parents) = (integers(rows, "proc_pid")?, integers(rows, "proc_ppid")?);
+        let (callers, parents) = (integers(rows, "thread_tid")?, integers(rows, "proc_ppid")?);
         self.all_rows += rows.num_rows() as u64;
         for row in 0..rows.num_rows() {
             let evt_type = if types.is_null(row) { "" } else { types.value(row) };
             let is_childs = matches!(evt_type, "execve" | "procexit") && parents.value(row) == of;
-            if pids.value(row) != of && !is_childs {
+            if !threads.contains(&callers.value(row)) && !is_childs {
                 continue;
             }
             *self.rows.entry(evt_type.to_owned()).or_default() += 1;
