@@ -30,6 +30,8 @@ pub const EARLY_PATH_MAX: usize = 256;
 pub const ADDRESS_MAX: usize = 112;
 /// Room for a cgroup's path in its record.
 pub const CGROUP_PATH_MAX: usize = 1024;
+/// Set in [`Header::cgroup_id`] where the rest is the id of a cgroup v1 folder.
+pub const CGROUP_V1_BIT: u64 = 1 << 63;
 
 /// An offset that this kernel does not have: the program skips what needs it.
 pub const ABSENT: u32 = u32::MAX;
@@ -121,7 +123,8 @@ pub struct Header {
     pub flags: u16,
     /// When, in nanoseconds since boot, suspended time included.
     pub boot_ns: u64,
-    /// The cgroup v2 id of the task.
+    /// The cgroup v2 id of the task; that of a v1 controller with
+    /// [`CGROUP_V1_BIT`] where the task is in the root of v2 and v1 is in use.
     pub cgroup_id: u64,
     /// When the process (its group leader) started, nanoseconds since boot.
     pub start_boot_ns: u64,

@@ -11,8 +11,10 @@
 //!   docker, podman        docker-<64 hex>.scope, /docker/<64 hex>, libpod-<64 hex>.scope
 //! ```
 //!
-//! The deepest part that is a container counts, so that a cgroup that systemd
-//! makes inside a container is that container's.
+//! The outermost pod counts, and its outermost container: what is below them was
+//! named by whoever runs inside, who may call it what they like. Outside of a
+//! pod it is the outermost container, with one exception that the order gives: a
+//! node that is itself a container (kind) has its pods below it.
 
 /// The container id, and the runtime's name, of what runs outside of any.
 pub(crate) const HOST: &str = "host";
@@ -45,15 +47,21 @@ const PREFIXES: [(&str, &str); 7] = [
 /// Reads a cgroup's path, below the mount or as `/proc/<pid>/cgroup` shows it.
 pub(crate) fn container_of(cgroup_path: &str) -> Container {
     let parts: Vec<&str> = cgroup_path.split('/').filter(|part| !part.is_empty()).collect();
-    let pod_uid = parts.iter().rev().find_map(|part| pod_uid_in(part));
-    let found = parts.iter().rev().find_map(|part| container_in(part, pod_uid.is_some()));
+    let pod = parts.iter().enumerate().find_map(|(at, part)| Some((at, pod_uid_in(part)?)));
+    let (from, pod_uid) = pod.map_or((0, None), |(at, uid)| (at, Some(uid)));
+    // A uid of a form that is not known is still a pod's, for the runtime's name.
+    let in_pod = pod_uid.is_some() || parts.iter().any(|part| part.contains("kubepods"));
+    let found = parts.iter().enumerate().skip(from).find_map(|(at, part)| {
+        let parent = at.checked_sub(1).and_then(|at| parts.get(at)).copied().unwrap_or_default();
+        container_in(part, parent, in_pod)
+    });
     match found {
         Some((id, runtime)) => Container { id: id.to_ascii_lowercase(), runtime, pod_uid },
         None => Container { id: HOST.to_owned(), runtime: HOST, pod_uid },
     }
 }
 
-fn container_in(part: &str, in_pod: bool) -> Option<(&str, &'static str)> {
+fn container_in<'a>(part: &'a str, parent: &str, in_pod: bool) -> Option<(&'a str, &'static str)> {
     if let Some((before, id)) = part.rsplit_once(':') {
         let runtime = before.rsplit(':').next()?;
         let known = PREFIXES.iter().find(|(prefix, _)| prefix.strip_suffix('-') == Some(runtime));
@@ -61,9 +69,7 @@ fn container_in(part: &str, in_pod: bool) -> Option<(&str, &'static str)> {
     }
     let name = part.strip_suffix(".scope").unwrap_or(part);
     if is_container_id(name) {
-        // A bare id is written by runtimes that drive cgroups themselves: below
-        // a pod that is containerd, elsewhere Docker with any parent folder.
-        return Some((name, if in_pod { "containerd" } else { "docker" }));
+        return Some((name, bare_runtime(parent, in_pod)));
     }
     PREFIXES.iter().find_map(|(prefix, runtime)| {
         let id = name.strip_prefix(prefix)?;
@@ -71,15 +77,30 @@ fn container_in(part: &str, in_pod: bool) -> Option<(&str, &'static str)> {
     })
 }
 
+/// Who writes a bare id: runtimes that drive cgroups themselves. Below a pod that
+/// is containerd, and below a namespace of containerd; elsewhere Docker, whatever
+/// the parent folder that it was told to use.
+fn bare_runtime(parent: &str, in_pod: bool) -> &'static str {
+    match parent {
+        "docker" => "docker",
+        "libpod_parent" => "podman",
+        "default" | "k8s.io" => "containerd",
+        _ if in_pod => "containerd",
+        _ => "docker",
+    }
+}
+
 fn is_container_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// `pod<uid>` alone, or after a dash at the end of a slice's name.
 fn pod_uid_in(part: &str) -> Option<String> {
     part.match_indices("pod").find_map(|(at, found)| {
-        let rest = part.get(at + found.len()..)?;
+        let (before, rest) = (part.get(..at)?, part.get(at + found.len()..)?);
         let uid = rest.split(['.', ':']).next()?;
-        is_pod_uid(uid).then(|| uid.replace('_', "-"))
+        let begins = before.is_empty() || before.ends_with('-');
+        (begins && is_pod_uid(uid)).then(|| uid.replace('_', "-"))
     })
 }
 
@@ -102,6 +123,7 @@ mod tests {
     use super::*;
 
     const ID: &str = "5b1cc7e1d1a0c3a7d6d4e5f60718293a4b5c6d7e8f90123456789abcdef01234";
+    const OTHER: &str = "0000000000000000000000000000000000000000000000000000000000000bad";
     const UID: &str = "3f2b8f0e-1c2d-4e5f-8a9b-0c1d2e3f4a5b";
     const UID_: &str = "3f2b8f0e_1c2d_4e5f_8a9b_0c1d2e3f4a5b";
 
@@ -146,6 +168,17 @@ mod tests {
                 ),
                 "containerd",
             ),
+            (format!("/docker/{OTHER}/kubelet/kubepods/besteffort/pod{UID}/{ID}"), "containerd"),
+            (
+                format!(
+                    "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{UID_}.slice/cri-containerd-{ID}.scope"
+                ),
+                "containerd",
+            ),
+            (format!("/system.slice/k3s.service/kubepods/besteffort/pod{UID}/{ID}"), "containerd"),
+            (format!("/kubepods-burstable-pod{UID_}.slice:cri-containerd:{ID}"), "containerd"),
+            (format!("/kubepods.slice/kubepods-pod{UID_}.slice:crio:{ID}"), "cri-o"),
+            (format!("/kubepods.slice/kubepods-pod{UID_}.slice:docker:{ID}"), "docker"),
             (format!("/bailiwick-demo-1/kubepods/burstable/pod{UID}/{ID}"), "containerd"),
         ] {
             expect(&path, runtime, Some(UID));
@@ -157,7 +190,25 @@ mod tests {
         for (path, runtime) in [
             (format!("/docker/{ID}"), "docker"),
             (format!("/system.slice/docker-{ID}.scope"), "docker"),
+            (format!("/docker.slice/docker-{ID}.scope"), "docker"),
             (format!("/ecs/task/{ID}"), "docker"),
+            (format!("/default/{ID}"), "containerd"),
+            (format!("/user.slice/user-1000.slice/user@1000.service/libpod-{ID}"), "podman"),
+            (
+                format!(
+                    "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container"
+                ),
+                "podman",
+            ),
+            (format!("/libpod_parent/libpod-{ID}"), "podman"),
+            (format!("/libpod_parent/{ID}"), "podman"),
+            (format!("/machine.slice/machine-libpod_pod_{OTHER}.slice/libpod-{ID}.scope"), "podman"),
+            (
+                format!("/system.slice/system-ceph.slice/ceph@mon.a.service/libpod-payload-{ID}.scope"),
+                "podman",
+            ),
+            // A runtime inside of a container is inside of that container.
+            (format!("/docker/{ID}/docker/{OTHER}"), "docker"),
             (format!("/machine.slice/libpod-{ID}.scope/container"), "podman"),
             (format!("/machine.slice/libpod-payload-{ID}"), "podman"),
             (format!("/user.slice/nerdctl-{ID}.scope"), "containerd"),
@@ -176,7 +227,30 @@ mod tests {
         expect(&conmon, HOST, Some(UID));
         expect(&format!("/kubepods/burstable/pod{UID}"), HOST, Some(UID));
         expect(&format!("/machine.slice/libpod-conmon-{ID}.scope"), HOST, None);
+        expect(&format!("/machine.slice/libpod-{ID}{ID}.scope"), HOST, None);
+        expect(&format!("/machine.slice/libpod-{}g.scope", &ID[1..]), HOST, None);
         expect(&format!("/x/docker-{}.scope", &ID[1..]), HOST, None);
+        expect(&format!("/x/tripod{UID}"), HOST, None);
+        expect("/user.slice/user-1000.slice/user@1000.service/init.scope", HOST, None);
+    }
+
+    /// Who can make cgroups inside of a container must not name others as theirs.
+    #[test]
+    fn what_is_made_inside_a_container_cannot_pass_for_another() {
+        let pod = format!("/kubepods/burstable/pod{UID}/{ID}");
+        let other = "11111111-1111-4111-8111-111111111111";
+        for inside in [
+            format!("kubepods/pod{other}/{OTHER}"),
+            format!("docker/{OTHER}"),
+            format!("kubepods-pod{other}.slice:cri-containerd:{OTHER}"),
+        ] {
+            expect(&format!("{pod}/{inside}"), "containerd", Some(UID));
+        }
+    }
+
+    #[test]
+    fn a_pod_uid_of_a_form_that_is_not_known_leaves_the_container() {
+        expect(&format!("/kubepods/burstable/podkube-apiserver-1/{ID}"), "containerd", None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! Nothing waits for it: events carry the pod's uid from the cgroup's path, and
 //! names as soon as they are known.
 
+mod mounts;
 mod pod;
 mod quantity;
 

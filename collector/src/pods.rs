@@ -34,6 +34,8 @@ pub(crate) struct Pod {
     pub(crate) name: String,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) node: String,
+    /// Its service account, empty if it is not known.
+    pub(crate) service_account: String,
     /// Running ones first, then those it had before a restart.
     pub(crate) containers: Vec<PodContainer>,
 }
@@ -43,9 +45,18 @@ pub(crate) struct Pod {
 pub(crate) struct PodContainer {
     /// The full id without the runtime's name, empty until the kubelet says it.
     pub(crate) id: String,
+    /// The runtime's name, once the kubelet says it.
+    pub(crate) runtime: Option<&'static str>,
     pub(crate) name: String,
+    /// As the pod's specification names it.
     pub(crate) image: String,
+    /// What the registry calls the image, e.g. `sha256:…`.
+    pub(crate) image_digest: Option<String>,
     pub(crate) privileged: bool,
+    /// Each as `source:destination:mode:writable:propagation`.
+    pub(crate) mounts: Vec<String>,
+    /// When it started last, microseconds since 1970.
+    pub(crate) start_us: Option<i64>,
     /// Requested CPU, thousandths of a core.
     pub(crate) cpu_request_m: Option<i64>,
     /// Requested memory, bytes.
@@ -138,6 +149,20 @@ impl Pod {
     }
 }
 
+// === impl PodContainer ===
+
+impl PodContainer {
+    /// Repository and tag of its image; a digest belongs to neither.
+    pub(crate) fn image_parts(&self) -> (&str, Option<&str>) {
+        let name = self.image.split('@').next().unwrap_or(&self.image);
+        match name.rsplit_once(':') {
+            // A colon before a slash is a registry's port.
+            Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
+            _ => (name, None),
+        }
+    }
+}
+
 // === impl Index ===
 
 impl Index {
@@ -177,7 +202,9 @@ impl Index {
     fn forget(&mut self, uid: &str) {
         let Some(pod) = self.pods.remove(uid) else { return };
         for container in &pod.containers {
-            self.containers.remove(&container.id);
+            if self.containers.get(&container.id).is_some_and(|owner| owner == uid) {
+                self.containers.remove(&container.id);
+            }
         }
         if let Some(alias) = &pod.cgroup_uid
             && self.aliases.get(alias).is_some_and(|owner| owner == uid)
@@ -254,6 +281,51 @@ mod tests {
         pods.upsert(Pod { cgroup_uid: Some(hash.to_owned()), ..pod("a", "c1") });
         let cgroup = container_of(&format!("/kubepods/pod{hash}/{}", "e".repeat(64)));
         assert_eq!(pods.of(&cgroup).unwrap().uid, "a");
+    }
+
+    /// The kubelet makes a static pod's mirror anew with another uid; the cgroup
+    /// and its containers stay.
+    #[test]
+    fn a_new_mirror_of_a_static_pod_takes_over() {
+        let pods = Pods::default();
+        let hash = "0123456789abcdef0123456789abcdef";
+        let start = Instant::now();
+        pods.upsert(Pod { cgroup_uid: Some(hash.into()), ..pod("a", "c1") });
+        pods.remove("a", start);
+        pods.upsert(Pod { cgroup_uid: Some(hash.into()), ..pod("b", "c1") });
+        pods.remove("nobody", start + GRACE);
+        assert!(pods.by_uid("a").is_none());
+        assert_eq!(pods.by_uid(hash).unwrap().uid, "b");
+        assert_eq!(pods.container("c1").unwrap().uid, "b");
+    }
+
+    /// Goal: after every listing the pods are those of the listing and the
+    /// tombstones of the others, whatever happened before.
+    #[test]
+    fn listings_never_lose_a_tombstone_before_its_time() {
+        let pods = Pods::default();
+        let start = Instant::now();
+        for round in 0..10_u64 {
+            let now = start + Duration::from_secs(round * 60);
+            pods.replace(vec![pod(&round.to_string(), &format!("c{round}"))], now);
+            // Gone one round later, then known for five more.
+            let known: Vec<u64> = (0..=round).filter(|old| pods.by_uid(&old.to_string()).is_some()).collect();
+            assert_eq!(known, (round.saturating_sub(5)..=round).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn images_are_taken_apart() {
+        for (image, repository, tag) in [
+            ("docker.io/library/nginx:1.27", "docker.io/library/nginx", Some("1.27")),
+            ("registry:5000/app", "registry:5000/app", None),
+            ("registry:5000/app:v1@sha256:00", "registry:5000/app", Some("v1")),
+            ("app@sha256:00", "app", None),
+            ("", "", None),
+        ] {
+            let container = PodContainer { image: image.to_owned(), ..Default::default() };
+            assert_eq!(container.image_parts(), (repository, tag));
+        }
     }
 
     #[test]

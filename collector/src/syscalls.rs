@@ -169,7 +169,7 @@ fn detail(programs: &Programs, capture: &Capture) -> String {
         vec![format!("exec, fork, exit, open, connect of all processes ({} known)", capture.process_count())];
     parts.extend(programs.notes.iter().cloned());
     if !capture.has_cgroups() {
-        parts.push("cgroup v2 is not mounted: containers cannot be told apart".into());
+        parts.push("cgroups are not mounted: containers cannot be told apart".into());
     }
     parts.join("; ")
 }

@@ -27,6 +27,8 @@ struct Shared {
     watchers: Vec<mpsc::UnboundedSender<String>>,
     lists: usize,
     selectors: Vec<String>,
+    /// From which version on each watch was asked for.
+    watched_from: Vec<String>,
 }
 
 impl Fake {
@@ -63,6 +65,7 @@ async fn answer(State(fake): State<Fake>, Query(query): Query<HashMap<String, St
     let mut shared = fake.shared.lock().unwrap();
     shared.selectors.push(query.get("fieldSelector").cloned().unwrap_or_default());
     if query.contains_key("watch") {
+        shared.watched_from.push(query.get("resourceVersion").cloned().unwrap_or_default());
         let (send, lines) = mpsc::unbounded_channel();
         shared.watchers.push(send);
         let lines = UnboundedReceiverStream::new(lines).map(Ok::<_, std::convert::Infallible>);
@@ -141,6 +144,56 @@ async fn pods_follow_the_api() {
         "{:?}",
         shared.selectors
     );
+}
+
+/// Goal: a static pod is found by its cgroup before the kubelet has told any
+/// container, is named after its deletion, and its next mirror takes over; a
+/// bookmark moves the watch on without an event. Method: as above.
+#[tokio::test(flavor = "multi_thread")]
+async fn static_pods_and_bookmarks() {
+    use crate::attribution::container_of;
+    let hash = "0123456789abcdef0123456789abcdef";
+    let cgroup = container_of(&format!("/kubepods/burstable/pod{hash}/{}", "e".repeat(64)));
+    let mirror = |uid: &str| {
+        let mut pod = pod(uid, "");
+        pod["metadata"]["annotations"] = json!({"kubernetes.io/config.hash": hash});
+        pod["status"] = json!({});
+        pod
+    };
+    let fake = Fake::default();
+    fake.has(&[mirror("first")]);
+    let client = Client::try_from(fake.serve().await).unwrap();
+    let (pods, metrics) = (Pods::default(), Metrics::default());
+    let watch = Watch { pods: pods.clone(), metrics };
+    let task = tokio::spawn(async move { watch.run(client, "node-1").await });
+    let owner = || pods.of(&cgroup).map(|pod| pod.uid.clone());
+    until(|| owner().as_deref() == Some("first") && fake.watchers() == 1).await;
+
+    let bookmark = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"resourceVersion": "77"}});
+    fake.tell("BOOKMARK", &bookmark);
+    fake.tell("DELETED", &mirror("first"));
+    fake.tell("ADDED", &pod("after", "c-after"));
+    until(|| pods.by_uid("after").is_some()).await;
+    assert_eq!(owner().as_deref(), Some("first"), "its last events may still come");
+    fake.tell("ADDED", &mirror("second"));
+    until(|| owner().as_deref() == Some("second")).await;
+    fake.tell("BOOKMARK", &bookmark);
+    fake.tell("ADDED", &pod("last", ""));
+    until(|| pods.by_uid("last").is_some()).await;
+    task.abort();
+
+    // A watch that ends goes on where the bookmark was, without a listing.
+    let fake = Fake::default();
+    let client = Client::try_from(fake.serve().await).unwrap();
+    let watch = Watch { pods: Pods::default(), metrics: Metrics::default() };
+    let task = tokio::spawn(async move { watch.run(client, "node-1").await });
+    until(|| fake.watchers() == 1).await;
+    fake.tell("BOOKMARK", &bookmark);
+    fake.hang_up();
+    until(|| fake.shared.lock().unwrap().watched_from.len() == 2).await;
+    task.abort();
+    let shared = fake.shared.lock().unwrap();
+    assert_eq!((shared.watched_from.as_slice(), shared.lists), (&["10".to_owned(), "77".to_owned()][..], 1));
 }
 
 #[tokio::test]

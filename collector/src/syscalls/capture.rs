@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bailiwick_collector_ebpf::{Header, call};
 
@@ -111,7 +112,7 @@ impl Capture {
     }
 
     pub(super) fn has_cgroups(&self) -> bool {
-        self.cgroups.mount().is_some()
+        self.cgroups.are_mounted()
     }
 
     /// The rows that wait, the first of them first.
@@ -133,6 +134,7 @@ impl Capture {
     pub(super) fn tidy(&mut self) {
         self.clock = Clock::now();
         self.users.refresh();
+        self.cgroups.sweep(Instant::now());
         self.processes.sweep(clock::boot_ns());
     }
 
@@ -158,9 +160,7 @@ impl Capture {
             return;
         }
         if let Event::Cgroup(made) = event {
-            if made.hierarchy == 0 {
-                self.cgroups.made(made.id, &paths::text(made.path));
-            }
+            self.cgroups.made(made.id, made.hierarchy, &paths::text(made.path));
             return;
         }
         self.seq += 1;

@@ -99,10 +99,9 @@ pub(super) fn environment(pid: u32) -> Option<Vec<String>> {
     Some(variables.map(|variable| paths::text(variable).into_owned()).collect())
 }
 
-/// The cgroup v2 path, as this process sees it.
-pub(super) fn cgroup(pid: u32) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+/// The cgroups that the process is in, a line a hierarchy, as this process sees them.
+pub(super) fn cgroups(pid: u32) -> Option<Vec<u8>> {
+    fs::read(format!("/proc/{pid}/cgroup")).ok()
 }
 
 /// The inode of one of this process's own namespaces, e.g. `mnt`.

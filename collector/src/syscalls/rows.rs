@@ -1,6 +1,6 @@
 //! Events and what is known about them, as cells of `syscalls`.
 
-use bailiwick_collector_ebpf::{Header, call, flag};
+use bailiwick_collector_ebpf::{CGROUP_V1_BIT, Header, call, flag};
 use bailiwick_proto::Table;
 
 use super::cgroups::Cgroup;
@@ -258,7 +258,7 @@ impl Rows {
         columns.int(at.user_loginuid, Some(loginuid(header)));
         columns.int(at.group_gid, Some(header.gid.into()));
         columns.text(at.group_name, Some(common.users.group(header.gid)));
-        columns.int(at.cgroup_id, i64::try_from(header.cgroup_id).ok());
+        columns.int(at.cgroup_id, i64::try_from(header.cgroup_id & !CGROUP_V1_BIT).ok());
         columns.int(at.mnt_ns, Some(header.mnt_ns.into()));
         columns.int(at.pid_ns, Some(header.pid_ns.into()));
         let Some(cgroup) = common.cgroup else { return };
@@ -271,7 +271,7 @@ impl Rows {
         columns.text(at.k8s_pod_name, Some(&pod.name));
         columns.pairs(at.k8s_pod_labels, pod.labels.iter().map(|(name, value)| (name, value)));
         let Some(container) = pod.container(&cgroup.container.id) else { return };
-        let (repository, tag) = image_parts(&container.image);
+        let (repository, tag) = container.image_parts();
         columns.text(at.container_name, Some(&container.name));
         columns.text(at.container_image, Some(&container.image));
         columns.text(at.container_image_repository, Some(repository));
@@ -340,27 +340,9 @@ fn loginuid(header: &Header) -> i64 {
     if header.loginuid == u32::MAX { -1 } else { header.loginuid.into() }
 }
 
-/// Repository and tag of an image's name; a digest belongs to neither.
-fn image_parts(image: &str) -> (&str, Option<&str>) {
-    let name = image.split('@').next().unwrap_or(image);
-    match name.rsplit_once(':') {
-        // A colon before a slash is a registry's port.
-        Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
-        _ => (name, None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn images_are_taken_apart() {
-        assert_eq!(image_parts("docker.io/library/nginx:1.27"), ("docker.io/library/nginx", Some("1.27")));
-        assert_eq!(image_parts("registry:5000/app"), ("registry:5000/app", None));
-        assert_eq!(image_parts("registry:5000/app:v1@sha256:00"), ("registry:5000/app", Some("v1")));
-        assert_eq!(image_parts("app@sha256:00"), ("app", None));
-    }
 
     #[test]
     fn every_place_is_a_column() {
