@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use bailiwick_detect::Alert;
 
-use crate::say::say;
-use crate::table::printable;
+use crate::say;
+use crate::terminal::printable;
 
 const RESET: &str = "\x1b[0m";
 
 /// Prints each alert the moment it happens, coloured by priority on a terminal.
 pub(crate) fn printer() -> Arc<dyn Fn(&Alert) + Send + Sync> {
     let colours = std::io::stdout().is_terminal();
-    Arc::new(move |alert| say!("{}", line(alert, colours)))
+    Arc::new(move |alert| say::coloured(&line(alert, colours)))
 }
 
 fn line(alert: &Alert, colours: bool) -> String {
@@ -25,7 +25,8 @@ fn line(alert: &Alert, colours: bool) -> String {
     };
     // Outputs often begin with the rule's name, which need not stand there twice.
     let details = alert.output.strip_prefix(&alert.rule).unwrap_or(&alert.output).trim();
-    format!("{time} {priority} {:<12} {} {}", alert.owner, printable(&alert.rule), printable(details))
+    let owner = printable(&alert.owner);
+    format!("{time} {priority} {owner:<12} {} {}", printable(&alert.rule), printable(details))
 }
 
 fn colour(priority: &str) -> Option<&'static str> {

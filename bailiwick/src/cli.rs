@@ -12,7 +12,8 @@ Examples:
   bailiwick report chargeback --since 1h --prices prices.yaml
 
 Exit codes: 0 done, 1 the answer is no or something failed, 2 wrong usage,
-69 a service is not reachable, 78 the configuration is wrong.";
+69 a service is not reachable, 71 this kernel lacks what is needed, 77 privileges
+are missing, 78 the configuration is wrong.";
 
 /// Security, audit and chargeback for shared Kubernetes clusters.
 #[derive(Debug, Parser)]
@@ -85,7 +86,8 @@ pub(crate) enum Command {
     /// Record what this machine's collector captures, for replay
     Record(Record),
     /// Say what can be captured here, what is missing, and how to get it
-    Doctor,
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(Doctor),
 }
 
 const SQL_EXAMPLES: &str = "\
@@ -320,4 +322,24 @@ pub(crate) struct Record {
     /// Keep only rows of cgroups whose path contains this text
     #[arg(long, value_name = "TEXT")]
     pub(crate) cgroup: Option<String>,
+}
+
+const DOCTOR_HELP: &str = "\
+Exit codes: 0 system calls and all that is configured can be captured, and the bucket
+keeps its promises; 1 something of it does not work; 71 this kernel lacks what the
+core needs; 77 it could with more privileges.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// How to print what was found
+    #[arg(long, short, value_enum, default_value = "text")]
+    pub(crate) format: DoctorFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DoctorFormat {
+    /// Tables for people
+    Text,
+    /// One JSON document
+    Json,
 }

@@ -117,7 +117,7 @@ async fn refused(status: StatusCode, response: Response) -> Failure {
             Failure::failed(format!("{message} [{code}]{query}"))
         }
         Err(_) => {
-            Failure::failed(format!("the server answered {status}: {}", crate::table::printable(&body)))
+            Failure::failed(format!("the server answered {status}: {}", crate::terminal::printable(&body)))
         }
     }
 }

@@ -29,6 +29,9 @@ pub(crate) struct Config {
     /// The bucket: a folder, a `file://` URL or `s3://name/prefix`; empty: `bucket` below
     /// the data directory.
     pub(crate) bucket: String,
+    /// Whether `up`, `collect` and `serve` give up the privileges that they do not
+    /// need; without, a debugger can look into them.
+    pub(crate) drop_privileges: bool,
     /// How the service of an `s3://` bucket is reached.
     pub(crate) s3: bailiwick_lake::S3Config,
     /// The node's side.
@@ -45,7 +48,7 @@ const PLACES: [&str; 2] = ["bailiwick.toml", "/etc/bailiwick/bailiwick.toml"];
 
 /// Top-level fields that the environment may set; the other `BAILIWICK_` variables
 /// belong to the command line.
-const TOP_LEVEL: [&str; 4] = ["cluster", "node", "data_dir", "bucket"];
+const TOP_LEVEL: [&str; 5] = ["cluster", "node", "data_dir", "bucket", "drop_privileges"];
 
 // === impl Config ===
 
@@ -56,6 +59,7 @@ impl Default for Config {
             node: String::new(),
             data_dir: PathBuf::from("bailiwick-data"),
             bucket: String::new(),
+            drop_privileges: true,
             s3: bailiwick_lake::S3Config::default(),
             collector: bailiwick_collector::Config::default(),
             ingest: bailiwick_ingest::Config::default(),

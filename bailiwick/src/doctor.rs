@@ -1,67 +1,95 @@
 //! `bailiwick doctor`: what can be captured here, what is missing, how to get it;
 //! and whether the bucket does what everything builds on.
+//!
+//! ```text
+//!   features::probe ─┐
+//!   sources, started ┼─▶ Report ─▶ text for people, JSON for programs, an exit code
+//!   bucket, clients ─┘
+//! ```
 
-use bailiwick_collector::SourceState;
-use bailiwick_lake::Lake;
-use prometheus_client::registry::Registry;
+mod checks;
+mod text;
 
+use bailiwick_collector::features::{self, Feature, Need, State, Verdict};
+use serde::Serialize;
+
+use crate::cli;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::node::{Node, source_lines};
-use crate::say::say;
+use crate::say::{self, say};
+use checks::Check;
 
-/// Looks at the bucket and the sources, and prints what it found.
-pub(crate) async fn run(config: Config) -> Result<(), Failure> {
-    let bucket = bucket(&config).await;
-    let sources = sources(config).await;
-    bucket.and(sources)
+/// Everything that was looked at.
+#[derive(Debug, Clone, Serialize)]
+struct Report {
+    /// Whether system calls can be captured.
+    verdict: Verdict,
+    /// The kernel, privileges, cgroups and runtimes.
+    features: Vec<Feature>,
+    /// Each source, as it started.
+    sources: Vec<Check>,
+    /// The bucket.
+    bucket: Check,
+    /// Who can connect to what runs here.
+    clients: Vec<Check>,
 }
 
-/// Writes a few objects, lists, reads and deletes them. A folder that a start
-/// would make is not made here.
-async fn bucket(config: &Config) -> Result<(), Failure> {
-    let name = &config.bucket;
-    if !name.contains("://") && !std::path::Path::new(name).exists() {
-        say!("– {:<13} {name} is not there yet; a start makes it", "bucket");
-        return Ok(());
-    }
-    match Lake::probe(&config.bucket()).await {
-        Ok(found) => {
-            let (put, get, list) = (found.put.as_millis(), found.get.as_millis(), found.list.as_millis());
-            say!("✓ {:<13} {name}", "bucket");
-            say!(
-                "  {:<13} put-if-absent holds, listings are in order; put {put} ms, get {get} ms, list {list} ms",
-                ""
-            );
-            Ok(())
+/// Looks, prints what it found, and ends as the exit codes of `--help` say.
+pub(crate) async fn run(config: Config, args: cli::Doctor) -> Result<(), Failure> {
+    let features = features::judge(&features::probe());
+    let report = Report {
+        verdict: features::verdict(&features),
+        features,
+        bucket: checks::bucket(&config).await,
+        clients: checks::clients(&config).await,
+        sources: checks::sources(config).await?,
+    };
+    match args.format {
+        cli::DoctorFormat::Text => say!("{}", text::of(&report)),
+        cli::DoctorFormat::Json => {
+            let text = serde_json::to_string_pretty(&report);
+            say::json(&text.map_err(|error| Failure::failed(error.to_string()))?);
         }
-        Err(error) => {
-            let failure = Failure::room("bucket", error.action(), &error);
-            say!("✗ {:<13} {failure}", "bucket");
-            Err(failure)
+    }
+    report.outcome()
+}
+
+// === impl Report ===
+
+impl Report {
+    /// What the bucket or the kernel lacks first; then what is only a pity.
+    fn outcome(&self) -> Result<(), Failure> {
+        match self.verdict {
+            Verdict::NotSupported => {
+                return Err(Failure::unsupported(format!(
+                    "system calls cannot be captured on this kernel: {}",
+                    self.lacking()
+                )));
+            }
+            Verdict::NotPermitted => {
+                return Err(Failure::not_permitted(format!(
+                    "system calls cannot be captured with these privileges: {}",
+                    self.lacking()
+                )));
+            }
+            Verdict::Able => {}
         }
+        let failed = |checks: &[Check]| checks.iter().filter(|check| check.state == State::No).count();
+        match failed(&self.sources) + failed(std::slice::from_ref(&self.bucket)) {
+            0 => Ok(()),
+            1 => Err(Failure::failed("one thing does not work here, see above")),
+            count => Err(Failure::failed(format!("{count} things do not work here, see above"))),
+        }
+    }
+
+    /// The core's parts that are not there.
+    fn lacking(&self) -> String {
+        let core = self.features.iter().filter(|feature| feature.need == Need::Core);
+        let certain: Vec<&str> =
+            core.filter(|feature| feature.state == State::No).map(|feature| feature.name).collect();
+        if certain.is_empty() { "they cannot even be tried".to_owned() } else { certain.join(", ") }
     }
 }
 
-/// Starts the collector for a moment, in a folder of its own, and prints what
-/// each source said. Nothing is shipped.
-async fn sources(mut config: Config) -> Result<(), Failure> {
-    let scratch =
-        tempfile::tempdir().map_err(|error| Failure::failed(format!("temporary folder: {error}")))?;
-    config.collector.spool_dir = scratch.path().join("spool");
-    config.collector.drain_timeout_ms = 0;
-    // Without an endpoint nothing is delivered, so a collector that runs here is not disturbed.
-    config.collector.endpoint.clear();
-    config.collector.webhook.listen = "127.0.0.1:0".to_owned();
-    let node = Node::start(&config, &mut Registry::default()).await?;
-    let sources = node.sources();
-    for line in source_lines(&sources) {
-        say!("{line}");
-    }
-    node.stop().await?;
-    let missing = sources.iter().filter(|source| matches!(source.state, SourceState::Missing { .. })).count();
-    match missing {
-        0 => Ok(()),
-        count => Err(Failure::failed(format!("{count} sources cannot run here, see above"))),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,10 @@ enum Kind {
     Unavailable,
     /// The configuration must be changed (EX_CONFIG).
     Config,
+    /// This machine's kernel does not have what it takes (EX_OSERR).
+    Unsupported,
+    /// Privileges are missing (EX_NOPERM).
+    NotPermitted,
 }
 
 // === impl Failure ===
@@ -40,6 +44,16 @@ impl Failure {
         Self { message: message.into(), kind: Kind::Config }
     }
 
+    /// This machine's kernel does not have what it takes.
+    pub(crate) fn unsupported(message: impl Into<String>) -> Self {
+        Self { message: message.into(), kind: Kind::Unsupported }
+    }
+
+    /// Privileges are missing.
+    pub(crate) fn not_permitted(message: impl Into<String>) -> Self {
+        Self { message: message.into(), kind: Kind::NotPermitted }
+    }
+
     /// A room could not start or go on.
     pub(crate) fn room(room: &str, action: Action, error: &dyn std::error::Error) -> Self {
         let message = format!("{room}: {}", chain(error));
@@ -50,12 +64,19 @@ impl Failure {
         }
     }
 
-    /// The exit code, as `--help` lists them.
+    /// The exit code.
     pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.exit_status())
+    }
+
+    /// The exit code's number, as `--help` lists them.
+    pub(crate) fn exit_status(&self) -> u8 {
         match self.kind {
-            Kind::Failed => ExitCode::FAILURE,
-            Kind::Unavailable => ExitCode::from(69),
-            Kind::Config => ExitCode::from(78),
+            Kind::Failed => 1,
+            Kind::Unavailable => 69,
+            Kind::Unsupported => 71,
+            Kind::NotPermitted => 77,
+            Kind::Config => 78,
         }
     }
 }

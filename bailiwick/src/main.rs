@@ -22,6 +22,7 @@ mod demo;
 mod doctor;
 mod failure;
 mod node;
+mod privileges;
 mod record;
 mod report;
 mod rules;
@@ -31,6 +32,7 @@ mod span;
 mod sql;
 mod table;
 mod tenant;
+mod terminal;
 mod token;
 mod up;
 mod upkeep;
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("bailiwick: {failure}");
+            say::complain(format_args!("bailiwick: {failure}"));
             failure.exit_code()
         }
     }
@@ -63,6 +65,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a crypto provider was installed already");
     }
+    // What is given up here, no thread that follows has.
+    privileges::give_up(&cli)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -86,7 +90,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Rules { rules: cli::Rules::Check { files, json } } => rules::check(&files, json),
         Command::Demo(args) => demo::run(&args).await,
         Command::Record(args) => record::run(Config::load(&global)?, args).await,
-        Command::Doctor => doctor::run(Config::load(&global)?).await,
+        Command::Doctor(args) => doctor::run(Config::load(&global)?, args).await,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::say::say;
 use crate::span;
 use crate::table;
+use crate::terminal::printable;
 
 /// Asks for the invoice of a period and prints it.
 pub(crate) async fn chargeback(config: &Config, args: cli::Chargeback) -> Result<(), Failure> {
@@ -29,8 +30,8 @@ pub(crate) async fn chargeback(config: &Config, args: cli::Chargeback) -> Result
     }
     match args.format {
         Format::Table => say!("{}", rendered(&report)),
-        Format::Csv => crate::say::raw(format_args!("{}", csv(&report)?)),
-        Format::Json => say!("{}", json(&report)?),
+        Format::Csv => crate::say::csv(&csv(&report)?),
+        Format::Json => crate::say::json(&json(&report)?),
     }
     Ok(())
 }
@@ -114,10 +115,10 @@ fn rendered(report: &Chargeback) -> String {
         "{}\n\n total {} {}, {} to {}, prices: {}",
         table::render(&header, &numeric, &rows),
         report.total,
-        table::printable(&report.currency),
+        printable(&report.currency),
         time(report.from),
         time(report.to),
-        table::printable(&report.prices),
+        printable(&report.prices),
     )
 }
 

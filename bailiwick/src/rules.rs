@@ -7,7 +7,7 @@ use bailiwick_rules::{Loaded, RuleText, Severity, load};
 
 use crate::failure::Failure;
 use crate::say::say;
-use crate::table::printable;
+use crate::terminal::printable;
 
 /// Loads the files in order and prints every diagnostic; fails on an error.
 pub(crate) fn check(files: &[PathBuf], json: bool) -> Result<(), Failure> {
@@ -44,6 +44,6 @@ fn print_text(loaded: &Loaded) {
 fn print_json(loaded: &Loaded) -> Result<(), Failure> {
     let report = serde_json::json!({ "rules": loaded.rules.len(), "diagnostics": loaded.diagnostics });
     let text = serde_json::to_string_pretty(&report).map_err(|error| Failure::failed(error.to_string()))?;
-    say!("{text}");
+    crate::say::json(&text);
     Ok(())
 }

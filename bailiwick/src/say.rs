@@ -1,12 +1,18 @@
-//! Talking to people on standard output.
+//! Talking to people on standard output, and answering programs there.
+//!
+//! Whatever is said goes through [`crate::terminal`], so that no event, file name
+//! or server can give orders to a terminal. An answer in a format of programs
+//! goes out exactly as it is, unless a person's terminal is what reads it.
 //!
 //! `println!` panics when whoever reads has gone (`bailiwick sql … | head`);
 //! that is no failure, least of all of `up`, so it is noted and nothing more.
 
 use std::fmt::Arguments;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
-/// Writes one line to standard output.
+use crate::terminal::{printable_json, printable_lines};
+
+/// Says one line, or several, to a person.
 macro_rules! say {
     ($($text:tt)*) => { $crate::say::line(format_args!($($text)*)) };
 }
@@ -14,13 +20,41 @@ pub(crate) use say;
 
 /// See [`say!`].
 pub(crate) fn line(text: Arguments<'_>) {
-    raw(format_args!("{text}\n"));
+    write(&format!("{}\n", printable_lines(&text.to_string())));
 }
 
-/// Writes text as it is, for answers that end their own lines.
-pub(crate) fn raw(text: Arguments<'_>) {
+/// Says a line that holds colours. Everything else in it must have been through
+/// [`crate::terminal::printable`].
+pub(crate) fn coloured(line: &str) {
+    write(&format!("{line}\n"));
+}
+
+/// Answers with CSV, which ends its own lines.
+pub(crate) fn csv(text: &str) {
+    match std::io::stdout().is_terminal() {
+        true => write(&printable_lines(text)),
+        false => write(text),
+    }
+}
+
+/// Answers with one JSON document.
+pub(crate) fn json(text: &str) {
+    match std::io::stdout().is_terminal() {
+        true => write(&format!("{}\n", printable_json(text))),
+        false => write(&format!("{text}\n")),
+    }
+}
+
+/// Says one line, or several, on standard error.
+pub(crate) fn complain(text: Arguments<'_>) {
+    let text = format!("{}\n", printable_lines(&text.to_string()));
+    // Where nobody listens there is nobody to tell.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+fn write(text: &str) {
     let mut out = std::io::stdout().lock();
-    if let Err(error) = out.write_fmt(text).and_then(|()| out.flush()) {
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         tracing::debug!(%error, "standard output is closed");
     }
 }

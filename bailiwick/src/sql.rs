@@ -21,8 +21,8 @@ pub(crate) async fn run(config: &Config, args: cli::Sql) -> Result<(), Failure> 
             let answer: Answer = api.sql(&statement).await?;
             say!("{}", rendered(&answer));
         }
-        Format::Csv => crate::say::raw(format_args!("{}", api.sql_text(&statement, "csv").await?)),
-        Format::Json => say!("{}", api.sql_text(&statement, "json").await?),
+        Format::Csv => crate::say::csv(&api.sql_text(&statement, "csv").await?),
+        Format::Json => crate::say::json(&api.sql_text(&statement, "json").await?),
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::failure::{Failure, chain};
 use crate::say::say;
 use crate::table;
+use crate::terminal::printable;
 use crate::upkeep::{open, retention};
 
 /// What the tables have of one tenant.
@@ -194,7 +195,7 @@ fn failed(error: &orders::OrderError) -> Failure {
     match error {
         orders::OrderError::Lake(error) => Failure::room("bucket", error.action(), error),
         // The answer is no; the configuration is fine.
-        other => Failure::failed(table::printable(&chain(other))),
+        other => Failure::failed(printable(&chain(other))),
     }
 }
 

@@ -12,7 +12,7 @@ use chrono::Utc;
 use crate::cli;
 use crate::config::Config;
 use crate::failure::{Failure, chain};
-use crate::say::say;
+use crate::say::{complain, say};
 use crate::span;
 use crate::table;
 
@@ -68,10 +68,10 @@ fn create(file: &Path, args: &cli::TokenCreate) -> Result<(), Failure> {
     let made = tokens::create(file, &args.name, role, tenants, expires, now);
     let secret = made.map_err(|error| unusable(&error))?;
     say!("{secret}");
-    eprintln!(
+    complain(format_args!(
         "shown once and stored only as a hash, in {}; the server takes it up within a second",
         file.display()
-    );
+    ));
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::failure::{Failure, chain};
 use crate::say::say;
 use crate::signals::stop_on_signal;
-use crate::table::printable;
+use crate::terminal::printable;
 
 /// Makes one pass and prints what it did.
 pub(crate) async fn run(config: &Config, args: cli::Upkeep) -> Result<(), Failure> {

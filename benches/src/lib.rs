@@ -3,19 +3,26 @@
 //!
 //! ```text
 //!   events (seeded) ──▶ batches (a file) ──▶ send ══▶ serve ──▶ bucket ◀── watch
-//!                                           each a process of its own: what is measured of
-//!                                           one is not another's
+//!
+//!   calls (paced, counted) ─ kernel ─▶ collector ─▶ spool ──▶ receive
+//!                                      peers: bpftrace, opensnoop
+//!
+//!   each a process of its own: what is measured of one is not another's
 //! ```
 //!
 //! A figure alone says more about the machine than about the program, so every
 //! bench also runs somebody else's program over the same rows.
 
 pub mod batches;
+pub mod calls;
 pub mod child;
+pub mod collector;
 pub mod cpu;
 pub mod duckdb;
 pub mod events;
+pub mod peers;
 pub mod percentile;
+pub mod receive;
 pub mod send;
 pub mod serve;
 pub mod watch;

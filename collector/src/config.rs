@@ -39,6 +39,13 @@ pub struct Config {
     pub batch_rows: usize,
     /// A batch is closed this long after its first row, milliseconds.
     pub batch_after_ms: u64,
+    /// The most of one processor that emptying the rings may take, percent; 0 for
+    /// no limit. What the rings cannot hold meanwhile is lost, and counted.
+    pub cpu_percent: u32,
+    /// Above this many bytes of anonymous memory of the process file events are no
+    /// longer kept but counted as lost; 0 for no limit. Under `up` everything else
+    /// is in the same process.
+    pub memory_bytes: u64,
     /// System calls of this node.
     pub syscalls: Syscalls,
     /// The API server's audit log as a file.
@@ -171,6 +178,8 @@ impl Default for Config {
             drain_timeout_ms: 5_000,
             batch_rows: 8_192,
             batch_after_ms: 50,
+            cpu_percent: 0,
+            memory_bytes: 0,
             syscalls: Syscalls::default(),
             audit_file: AuditFile::default(),
             webhook: Webhook::default(),

@@ -15,14 +15,18 @@
 
 mod attribution;
 mod audit;
+mod budget;
+pub mod capabilities;
 mod columns;
 pub mod config;
 mod delivery;
 mod error;
+pub mod features;
 mod kube;
 mod metrics;
 mod outlet;
 mod pods;
+pub mod protect;
 pub mod recording;
 mod replay;
 mod spool;
@@ -97,6 +101,7 @@ pub struct Collector {
     tasks: Vec<JoinHandle<()>>,
     outlet: Outlet,
     losses: JoinHandle<()>,
+    memory: JoinHandle<()>,
     spool: Spool,
     courier: Courier,
     drain_timeout: Duration,
@@ -123,7 +128,11 @@ impl Collector {
             outlet.lost("ship", "batch", "spool_damaged", damage.batches, &damage.detail);
         }
         let losses = tokio::spawn(losses(outlet.clone(), stop.clone()));
-        let started = match start_sources(&config, &outlet, &metrics, &stop).await {
+        let watch = budget::watch_memory(config.memory_bytes, outlet.clone(), metrics.clone(), stop.clone());
+        let memory = tokio::spawn(watch);
+        let started = start_sources(&config, &outlet, &metrics, &stop).await;
+        protect::dismiss_loader();
+        let started = match started {
             Ok(started) => started,
             Err(error) => {
                 stop.cancel();
@@ -136,6 +145,7 @@ impl Collector {
             tasks: started.into_iter().filter_map(|source| source.task).collect(),
             outlet,
             losses,
+            memory,
             spool,
             courier,
             drain_timeout: Duration::from_millis(config.drain_timeout_ms),
@@ -161,8 +171,10 @@ impl Collector {
                 tracing::error!(%error, "a source ended by a panic");
             }
         }
-        if let Err(error) = self.losses.await {
-            tracing::error!(%error, "the losses' task ended by a panic");
+        for (task, what) in [(self.losses, "losses"), (self.memory, "memory")] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, what, "a task ended by a panic");
+            }
         }
         self.outlet.flush_losses().await;
         drop(self.outlet);

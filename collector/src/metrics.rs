@@ -40,6 +40,8 @@ pub(crate) struct Metrics {
     pub(crate) cgroups: Gauge,
     /// Pods known.
     pub(crate) pods: Gauge,
+    /// Anonymous memory of the process.
+    pub(crate) memory_bytes: Gauge,
 }
 
 // === impl Metrics ===
@@ -61,6 +63,8 @@ impl Metrics {
         registry.register("processes", "Processes remembered", metrics.processes.clone());
         registry.register("cgroups", "Cgroups known by id", metrics.cgroups.clone());
         registry.register("pods", "Pods known", metrics.pods.clone());
+        let memory = "Anonymous memory of the process, which collector.memory_bytes limits";
+        registry.register("memory_bytes", memory, metrics.memory_bytes.clone());
         metrics
     }
 }

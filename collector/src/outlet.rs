@@ -6,6 +6,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, RecordBatch};
@@ -51,6 +52,8 @@ struct Inner {
     spool: SpoolSender,
     ledger: Mutex<Ledger>,
     metrics: Metrics,
+    /// Whether memory is short.
+    leaves_out_files: AtomicBool,
 }
 
 /// What was lost since the last rows of `losses` were kept.
@@ -107,13 +110,25 @@ impl Lane {
 impl Outlet {
     pub(crate) fn new(node: String, cluster: String, spool: SpoolSender, metrics: Metrics) -> Self {
         let ledger = Mutex::new(Ledger { since_us: now_us(), counts: HashMap::new() });
-        Self { inner: Arc::new(Inner { node, cluster, spool, ledger, metrics }) }
+        Self {
+            inner: Arc::new(Inner {
+                node,
+                cluster,
+                spool,
+                ledger,
+                metrics,
+                leaves_out_files: AtomicBool::new(false),
+            }),
+        }
     }
 
     /// Encodes and spools one batch of `table`'s wire schema. Waits while the
     /// spool's writer is behind. Rows that a full spool does not take are
     /// counted in `losses`, except those of a lane that waits for room.
     pub(crate) async fn send(&self, table: Table, lane: Lane, rows: RecordBatch) {
+        if lane == Lane::File && self.inner.leaves_out_files.load(Ordering::Relaxed) {
+            return self.refuse(table, lane, &rows, "memory", "");
+        }
         let mut waiting = vec![rows];
         while let Some(rows) = waiting.pop() {
             if rows.num_rows() == 0 {
@@ -222,9 +237,16 @@ impl Outlet {
         });
     }
 
-    /// Whether the spool is so empty that it need not choose between lanes.
+    /// Whether the spool is so empty that it need not choose between lanes, and
+    /// memory is not short either.
     pub(crate) fn has_room(&self) -> bool {
-        self.inner.spool.has_room()
+        self.inner.spool.has_room() && !self.inner.leaves_out_files.load(Ordering::Relaxed)
+    }
+
+    /// Whether batches of file events are counted as lost instead of kept, since
+    /// memory is short.
+    pub(crate) fn leave_out_files(&self, yes: bool) {
+        self.inner.leaves_out_files.store(yes, Ordering::Relaxed);
     }
 
     /// The node's name.

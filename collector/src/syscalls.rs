@@ -53,6 +53,7 @@ use crate::error::CollectorError;
 use crate::metrics::Metrics;
 use crate::outlet::Outlet;
 use crate::pods::Pods;
+use crate::protect;
 use crate::{SourceState, SourceStatus, Started};
 use capture::Capture;
 use counters::Counters;
@@ -108,6 +109,8 @@ async fn begin(
             Ok(programs) => programs,
             Err(missing) => return Ok(Err(missing)),
         };
+        // What follows, and the thread that is started below, does with less.
+        protect::settle_loader().map_err(|error| internal(&error))?;
         let capture = Capture::begin(outlet.node(), outlet.cluster(), &config.syscalls, pods);
         let detail = detail(&programs, &capture);
         let (batches, received) = mpsc::channel(BATCHES_AHEAD);
@@ -115,7 +118,7 @@ async fn begin(
         let ended = spawn(drain).map_err(|error| internal(&error))?;
         Ok(Ok((detail, received, ended)))
     };
-    tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))?
+    protect::with_privileges(work).await.map_err(|error| internal(&error))?
 }
 
 fn drain(
@@ -139,6 +142,7 @@ fn drain(
         poll_every: Duration::from_millis(config.syscalls.poll_every_ms),
         batch_rows: config.batch_rows,
         batch_after: Duration::from_millis(config.batch_after_ms),
+        cpu_percent: config.cpu_percent,
         programs: programs.ebpf,
         stop,
     }

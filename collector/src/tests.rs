@@ -178,6 +178,36 @@ async fn rows_and_losses_of_a_full_spool_are_all_there_were() {
     assert_eq!(taken + lost, BATCHES * ROWS);
 }
 
+/// Goal: where memory is short, file events give way, counted, and nothing else
+/// does. Method: a limit that is always passed.
+#[tokio::test]
+async fn file_events_give_way_to_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = Receiver::default();
+    let mut config = nothing(dir.path());
+    config.endpoint = receiver.listen().await;
+    config.drain_timeout_ms = 60_000;
+    config.memory_bytes = 1;
+    let (collector, stop) = started(config).await.unwrap();
+    while collector.outlet.has_room() {
+        tokio::task::yield_now().await;
+    }
+    let mut columns = columns::Columns::new(Table::Syscalls);
+    for (lane, evt_type, rows) in [(outlet::Lane::File, "openat", 7), (outlet::Lane::Process, "execve", 5)] {
+        for _ in 0..rows {
+            columns.text("evt_type", Some(evt_type));
+            columns.end_row();
+        }
+        collector.outlet.send(Table::Syscalls, lane, columns.finish().unwrap()).await;
+    }
+    stop.cancel();
+    collector.join().await.unwrap();
+    assert_eq!(receiver.lost(), 7);
+    let taken = receiver.taken.lock().unwrap();
+    let rows = taken.iter().filter(|(table, _)| *table == Table::Syscalls).map(|(_, rows)| rows.num_rows());
+    assert_eq!(rows.sum::<usize>(), 5);
+}
+
 /// Goal: a batch larger than a receiver takes arrives in parts, every row once.
 #[tokio::test]
 async fn a_batch_that_is_too_large_is_halved() {

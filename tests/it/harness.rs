@@ -39,7 +39,16 @@ impl Up {
 
     /// The same for another subcommand.
     pub(crate) fn start_as(subcommand: &str, dir: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bailiwick"))
+        Self::start_by(subcommand, dir, arguments, None)
+    }
+
+    /// The same as another user.
+    pub(crate) fn start_by(subcommand: &str, dir: &Path, arguments: &[&str], uid: Option<u32>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
+        if let Some(uid) = uid {
+            std::os::unix::process::CommandExt::uid(&mut command, uid);
+        }
+        let mut child = command
             .current_dir(dir)
             .args(["--config", "bailiwick.toml", "--data-dir", "data", subcommand])
             .args(arguments)
@@ -137,6 +146,21 @@ impl Up {
             );
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Everything that it said so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where its HTTP API is.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.http)
     }
 
     /// What the binary logged so far.

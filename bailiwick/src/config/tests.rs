@@ -74,6 +74,7 @@ fn the_manifests_configurations_can_be_read() {
     let collector = read(&from_the_cluster("collector.toml")).unwrap();
     assert_eq!(collector.collector.kube.enabled, bailiwick_collector::Enabled::On);
     assert!(collector.collector.endpoint.starts_with("https://"));
+    assert!(collector.collector.memory_bytes > 0 && collector.drop_privileges);
 }
 
 /// Goal: no configuration deletes files under a query that may still run.

@@ -165,7 +165,7 @@ where
 }
 
 fn privileged() -> Result<(), Missing> {
-    privileged_by(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+    privileged_by(&fs::read_to_string("/proc/thread-self/status").unwrap_or_default())
 }
 
 /// Whether a process with this /proc/PID/status may load programs.

@@ -20,6 +20,7 @@ use super::capture::Capture;
 use super::clock;
 use super::counters::Counters;
 use super::rows::Rows;
+use crate::budget::Pace;
 use crate::metrics::Metrics;
 use crate::outlet::{Lane, Outlet};
 
@@ -45,6 +46,8 @@ pub(super) struct Drain {
     pub(super) poll_every: Duration,
     pub(super) batch_rows: usize,
     pub(super) batch_after: Duration,
+    /// The most of one processor that it may take, percent; 0 for no limit.
+    pub(super) cpu_percent: u32,
     /// Detached when this is dropped.
     pub(super) programs: Ebpf,
     pub(super) stop: CancellationToken,
@@ -92,7 +95,7 @@ impl Drain {
             compared: now,
         };
         let mut watched = Watched { rings, drain };
-        watched.run(self.poll_every, &self.stop).await;
+        watched.run(self.poll_every, Pace::new(self.cpu_percent), &self.stop).await;
         // From here on nothing is captured, and what was is read to the end.
         drop(self.programs);
         watched.finish().await;
@@ -103,7 +106,7 @@ impl Drain {
 // === impl Watched ===
 
 impl Watched {
-    async fn run(&mut self, poll_every: Duration, stop: &CancellationToken) {
+    async fn run(&mut self, poll_every: Duration, mut pace: Pace, stop: &CancellationToken) {
         let mut ticks = tokio::time::interval(poll_every.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -116,6 +119,13 @@ impl Watched {
                 () = stop.cancelled() => break,
             }
             self.turn().await;
+            if let Some(rest) = pace.rest() {
+                // The rings go on filling; what does not fit is counted there.
+                tokio::select! {
+                    () = tokio::time::sleep(rest) => {}
+                    () = stop.cancelled() => break,
+                }
+            }
         }
     }
 

@@ -26,6 +26,7 @@ mod child;
 mod compat;
 mod every_call;
 mod overload;
+mod own;
 mod stage;
 
 type Row = Map<String, Value>;

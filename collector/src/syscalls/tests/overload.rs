@@ -76,6 +76,24 @@ async fn calls_are_rows_plus_repeats_plus_losses() {
     }
 }
 
+/// Goal: a thread that may take a hundredth of a processor loses what it is too
+/// slow for, and counts it.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_rows_plus_losses_at_a_slow_pace() {
+    if cannot_load() {
+        return;
+    }
+    let slow = |config: &mut Config| {
+        config.cpu_percent = 1;
+        config.syscalls.file_ring_bytes = 1 << 16;
+        config.syscalls.repeats_after_ms = 0;
+    };
+    let (rows, losses, ..) = alone("flood", slow).await;
+    let (own, _, lost) = counted(&rows, &losses, "openat", "open");
+    assert_eq!(own + lost, CALLS, "{own} rows and {lost} lost");
+    assert!(own > 0 && lost > 0, "{own} rows and {lost} lost");
+}
+
 /// Goal: a storm of processes is counted exactly, with a table that has room for
 /// few of them. Method: a child that makes processes as fast as it can.
 #[tokio::test(flavor = "multi_thread")]

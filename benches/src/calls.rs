@@ -1,0 +1,262 @@
+//! System calls by the thousand, timed or paced, and counted exactly.
+
+#![allow(unsafe_code, reason = "nothing may stand between the bench and the call")]
+
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A program that ends at once, for x86_64: an ELF header, one segment, and
+/// `exit(0)`. It opens nothing, so a start is three events and no more.
+#[rustfmt::skip]
+const NOTHING: [u8; 129] = [
+    0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    2, 0, 0x3e, 0, 1, 0, 0, 0, 0x78, 0, 0x40, 0, 0, 0, 0, 0,
+    0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0x40, 0, 0x38, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+    1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0,
+    129, 0, 0, 0, 0, 0, 0, 0, 129, 0, 0, 0, 0, 0, 0, 0,
+    0, 0x10, 0, 0, 0, 0, 0, 0,
+    // xor edi, edi; mov eax, 60; syscall
+    0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05,
+];
+
+/// What a measured window does over and over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Load {
+    /// A call that nobody is interested in: getppid.
+    Rejected,
+    /// One file opened and closed.
+    OneFile,
+    /// A thousand files, one after the other, opened and closed.
+    Files,
+    /// `/bin/true` started and waited for.
+    Program,
+}
+
+/// What a load is made of.
+#[derive(Debug)]
+pub struct Stage {
+    files: Vec<CString>,
+    program: CString,
+}
+
+/// How many of each were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Made {
+    /// Open calls.
+    pub opens: u64,
+    /// Connect calls.
+    pub connects: u64,
+    /// Programs started; each is a fork, an exec and an exit.
+    pub programs: u64,
+}
+
+/// What one thread offers in a second.
+#[derive(Debug, Clone, Copy)]
+pub struct Mix {
+    /// Events.
+    pub events: u64,
+    /// Of the opens, percent that have a name that was never used before.
+    pub distinct_percent: u64,
+}
+
+// === impl Load ===
+
+impl Load {
+    /// All of them, the cheapest first.
+    pub const ALL: [Self; 4] = [Self::Rejected, Self::OneFile, Self::Files, Self::Program];
+
+    /// As the output names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected call (getppid)",
+            Self::OneFile => "openat and close, one path",
+            Self::Files => "openat and close, 1000 paths",
+            Self::Program => "start and end of /bin/true",
+        }
+    }
+
+    /// Repetitions of one window: few enough for any ring, many enough for a clock.
+    pub fn repetitions(self) -> usize {
+        match self {
+            Self::Rejected => 20_000,
+            Self::OneFile | Self::Files => 2_000,
+            Self::Program => 60,
+        }
+    }
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// Makes a thousand files and a program in this folder.
+    pub fn new(folder: &Path) -> io::Result<Self> {
+        let mut files = Vec::new();
+        for number in 0..1_000 {
+            let path = folder.join(format!("file-{number:03}"));
+            std::fs::write(&path, "")?;
+            files.push(c_string(path.as_os_str())?);
+        }
+        let program = folder.join("nothing");
+        std::fs::write(&program, NOTHING)?;
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        Ok(Self { files, program: c_string(program.as_os_str())? })
+    }
+
+    /// Nanoseconds of one repetition, on average of a window.
+    pub fn window(&self, load: Load) -> io::Result<f64> {
+        let count = load.repetitions();
+        let began = Instant::now();
+        match load {
+            Load::Rejected => (0..count).for_each(|_| rejected()),
+            Load::OneFile => self.files.iter().take(1).cycle().take(count).try_for_each(open_and_close)?,
+            Load::Files => self.files.iter().cycle().take(count).try_for_each(open_and_close)?,
+            Load::Program => (0..count).try_for_each(|_| run(c"/bin/true"))?,
+        }
+        Ok(began.elapsed().as_secs_f64() * 1e9 / count as f64)
+    }
+
+    /// Offers a mix evenly for so long, millisecond by millisecond, and makes up
+    /// for what it is late with; answers what was made, and by which thread.
+    pub fn offer(&self, thread: usize, mix: Mix, length: Duration) -> io::Result<(Made, i64)> {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+        let mut made = Made::default();
+        let mut named = 0_u64;
+        let began = Instant::now();
+        for millisecond in 1..=u64::try_from(length.as_millis()).unwrap_or(u64::MAX) {
+            let due = millisecond.saturating_mul(mix.events) / 1_000;
+            if millisecond % 10 == 0 {
+                run(&self.program)?;
+                made.programs += 1;
+            }
+            while made.events() < due {
+                if made.opens % 40 == 39 {
+                    // A new peer for a socket that never sends.
+                    socket.connect(("127.0.0.1", 9 + (made.connects % 1_000) as u16))?;
+                    made.connects += 1;
+                }
+                if made.opens % 100 < mix.distinct_percent {
+                    open_missing(thread, named)?;
+                    named += 1;
+                } else {
+                    let few = self.files.get((made.opens % 16) as usize);
+                    few.map_or(Ok(()), open_and_close)?;
+                }
+                made.opens += 1;
+            }
+            let then = began + Duration::from_millis(millisecond);
+            std::thread::sleep(then.saturating_duration_since(Instant::now()));
+        }
+        // Safety: a call without arguments.
+        Ok((made, unsafe { libc::syscall(libc::SYS_gettid) }))
+    }
+}
+
+// === impl Made ===
+
+impl Made {
+    /// Events altogether.
+    pub fn events(self) -> u64 {
+        self.opens + self.connects + 3 * self.programs
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            opens: self.opens + other.opens,
+            connects: self.connects + other.connects,
+            programs: self.programs + other.programs,
+        }
+    }
+}
+
+/// Keeps the calling thread on one processor.
+pub fn pin(processor: usize) -> io::Result<()> {
+    // Safety: an all-zero set is one, and it is told with its size.
+    let failed = unsafe {
+        let mut set = std::mem::zeroed::<libc::cpu_set_t>();
+        libc::CPU_SET(processor, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn rejected() {
+    // Safety: a call without arguments.
+    unsafe { libc::syscall(libc::SYS_getppid) };
+}
+
+fn open_and_close(path: &CString) -> io::Result<()> {
+    // Safety: the path ends with a zero byte; the descriptor is this one's own.
+    unsafe {
+        let fd =
+            libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        if fd < 0 || libc::syscall(libc::SYS_close, fd) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Opens what is not there, by a name that no call had before.
+fn open_missing(thread: usize, number: u64) -> io::Result<()> {
+    let path = c_string(OsStr::new(&format!("/nonexistent/bench/{thread}/{number:09}")))?;
+    // Safety: the path ends with a zero byte; nothing is opened.
+    let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY) };
+    if fd < 0 { Ok(()) } else { Err(io::Error::other("a file that must not be there is")) }
+}
+
+/// Starts a program, without arguments or environment, and waits for its end.
+fn run(program: &std::ffi::CStr) -> io::Result<()> {
+    let arguments = [program.as_ptr().cast_mut(), std::ptr::null_mut()];
+    let environment = [std::ptr::null_mut()];
+    let (mut pid, mut status) = (0, 0);
+    // Safety: both lists end with a null pointer and outlive the call.
+    unsafe {
+        let (none, attributes) = (std::ptr::null(), std::ptr::null());
+        let error = libc::posix_spawn(
+            &raw mut pid,
+            program.as_ptr(),
+            none,
+            attributes,
+            arguments.as_ptr(),
+            environment.as_ptr(),
+        );
+        if error != 0 {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        if libc::waitpid(pid, &raw mut status, 0) != pid || status != 0 {
+            return Err(io::Error::other(format!("{program:?} ended with {status}")));
+        }
+    }
+    Ok(())
+}
+
+fn c_string(text: &OsStr) -> io::Result<CString> {
+    CString::new(text.as_bytes()).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loads_make_their_calls() {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::new(dir.path()).unwrap();
+        for load in Load::ALL {
+            assert!(stage.window(load).unwrap() > 0.0, "{load:?}");
+        }
+        let mix = Mix { events: 5_000, distinct_percent: 50 };
+        let (made, _) = stage.offer(0, mix, Duration::from_millis(200)).unwrap();
+        assert_eq!(made.programs, 20);
+        // The last step may be two calls.
+        assert!((1_000..=1_001).contains(&made.events()), "{made:?}");
+        assert!(made.connects > 0 && made.opens > 10 * made.connects);
+    }
+}
