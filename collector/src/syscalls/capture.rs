@@ -12,6 +12,7 @@ use super::decode::{self, Connect, Event, Exec, Open, Record};
 use super::processes::{Processes, Program};
 use super::rows::{Common, OpenedPath, Rows, comm};
 use super::{flags, paths, proc_fs, sockets};
+use crate::attribution::HOST;
 use crate::config::Syscalls;
 use crate::outlet::Lane;
 use crate::pods::{Pod, Pods};
@@ -218,6 +219,7 @@ impl Capture {
         let exepath = self.exepath(header, exec);
         let mut program = Program::new(&name, exec.args, exepath);
         program.is_writable = proc_fs::exe_is_writable(header.pid, header.uid, header.gid);
+        program.outside_mnt_ns = self.outside(header);
         if self.environment {
             program.environment = proc_fs::environment(header.pid);
         }
@@ -233,6 +235,19 @@ impl Capture {
             }
         }
         self.row(header, |rows, common| rows.exec(common), Lane::Process);
+    }
+
+    /// Whether the program that a process starts now is still outside of its
+    /// container: a runtime puts its own process into the container's cgroup
+    /// first, and only what that starts in another mount namespace is inside.
+    /// What was inside once stays so, wherever it breaks out to.
+    fn outside(&mut self, header: &Header) -> Option<u32> {
+        let cgroup = self.cgroups.of(header.cgroup_id, header.pid)?;
+        if cgroup.container.id == HOST {
+            return Some(header.mnt_ns);
+        }
+        let process = self.processes.get(header.pid, header.start_boot_ns)?;
+        process.program().outside_mnt_ns.filter(|mnt_ns| *mnt_ns == header.mnt_ns)
     }
 
     /// The executable: what /proc says while the same program runs, else what

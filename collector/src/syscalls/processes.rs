@@ -35,6 +35,9 @@ pub(super) struct Program {
     pub(super) environment: Option<Vec<String>>,
     pub(super) is_writable: Option<bool>,
     pub(super) is_from_memfd: bool,
+    /// Where it was started outside of any container: its mount namespace then.
+    /// `None` once a container's program was started, and where it is not known.
+    pub(super) outside_mnt_ns: Option<u32>,
 }
 
 /// One process.

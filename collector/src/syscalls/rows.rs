@@ -8,6 +8,7 @@ use super::decode::{Connect, Exit, Open};
 use super::processes::{Process, Processes};
 use super::sockets::Socket;
 use super::{flags, paths};
+use crate::attribution::HOST;
 use crate::columns::{Columns, Place, ProcessCells};
 use crate::outlet::Lane;
 use crate::pods::Pod;
@@ -37,8 +38,8 @@ places! {
     fd_num fd_type fd_typechar fd_name fd_nameraw fd_directory fd_filename fd_l4proto fd_sockfamily
     fd_cip fd_cport fd_sip fd_sport fd_lip fd_lport fd_rip fd_rport
     container_id container_name container_type container_image container_image_repository
-    container_image_tag container_privileged
-    k8s_ns_name k8s_pod_name k8s_pod_uid k8s_pod_labels cgroup_id cgroup_path mnt_ns pid_ns
+    container_image_tag container_image_digest container_privileged container_mounts container_start_ts
+    container_setup k8s_ns_name k8s_pod_name k8s_pod_uid k8s_pod_labels k8s_sa_name cgroup_id cgroup_path mnt_ns pid_ns
 }
 
 /// Rows that wait for their batch.
@@ -264,19 +265,27 @@ impl Rows {
         let Some(cgroup) = common.cgroup else { return };
         columns.text(at.cgroup_path, Some(&cgroup.path));
         columns.text(at.container_id, Some(&cgroup.container.id));
-        columns.text(at.container_type, Some(cgroup.container.runtime));
         columns.text(at.k8s_pod_uid, cgroup.container.pod_uid.as_deref());
+        let outside = common.process.program_at(header.boot_ns).outside_mnt_ns.is_some();
+        columns.boolean(at.container_setup, Some(outside && cgroup.container.id != HOST));
+        let known = common.pod.and_then(|pod| pod.container(&cgroup.container.id));
+        let runtime = known.and_then(|known| known.runtime).unwrap_or(cgroup.container.runtime);
+        columns.text(at.container_type, Some(runtime));
         let Some(pod) = common.pod else { return };
         columns.text(at.k8s_ns_name, Some(&pod.namespace));
         columns.text(at.k8s_pod_name, Some(&pod.name));
         columns.pairs(at.k8s_pod_labels, pod.labels.iter().map(|(name, value)| (name, value)));
-        let Some(container) = pod.container(&cgroup.container.id) else { return };
+        columns.text(at.k8s_sa_name, Some(&pod.service_account).filter(|name| !name.is_empty()));
+        let Some(container) = known else { return };
         let (repository, tag) = container.image_parts();
         columns.text(at.container_name, Some(&container.name));
         columns.text(at.container_image, Some(&container.image));
         columns.text(at.container_image_repository, Some(repository));
         columns.text(at.container_image_tag, tag);
+        columns.text(at.container_image_digest, container.image_digest.as_deref());
         columns.boolean(at.container_privileged, Some(container.privileged));
+        columns.texts(at.container_mounts, &container.mounts);
+        columns.time(at.container_start_ts, container.start_us);
     }
 }
 
