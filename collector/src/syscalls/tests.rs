@@ -24,6 +24,7 @@ mod bad_input;
 mod child;
 #[cfg(target_arch = "x86_64")]
 mod compat;
+mod containers;
 mod every_call;
 mod overload;
 mod own;
@@ -51,6 +52,15 @@ async fn capture<T: Send + 'static>(
     change: impl FnOnce(&mut Config),
     work: impl FnOnce() -> T + Send + 'static,
 ) -> (Vec<Row>, Vec<Row>) {
+    capture_with(Pods::default(), change, work).await
+}
+
+/// The same with pods that the API has told of.
+async fn capture_with<T: Send + 'static>(
+    pods: Pods,
+    change: impl FnOnce(&mut Config),
+    work: impl FnOnce() -> T + Send + 'static,
+) -> (Vec<Row>, Vec<Row>) {
     let _turn = TURN.lock().await;
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config {
@@ -65,8 +75,7 @@ async fn capture<T: Send + 'static>(
     let spool = Spool::open(&config, Metrics::default(), spool_stop).unwrap();
     let mut outbox = spool.outbox_maker()();
     let outlet = Outlet::new("n1".into(), "c1".into(), spool.sender(), Metrics::default());
-    let started =
-        start(&config, outlet.clone(), Pods::default(), Metrics::default(), stop.clone()).await.unwrap();
+    let started = start(&config, outlet.clone(), pods, Metrics::default(), stop.clone()).await.unwrap();
     assert!(matches!(started.status.state, SourceState::Running { .. }), "{:?}", started.status);
     let alive = tokio::task::spawn_blocking(work).await.unwrap();
     stop.cancel();
