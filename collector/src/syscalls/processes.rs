@@ -27,6 +27,8 @@ const TOMBSTONE_NS: u64 = 15_000_000_000;
 /// Programs and working directories of one process that are remembered: those
 /// that made room for others.
 const MAX_EARLIER: usize = 4;
+/// Ended processes that are remembered beside the one that has their pid now.
+const MAX_REPLACED: usize = 1_024;
 /// Ancestors told of a process.
 const MAX_ANCESTORS: usize = 16;
 /// Processes that take part in a table however small it is set.
@@ -75,6 +77,9 @@ pub(super) struct Processes {
     boot_id: String,
     max: usize,
     by_pid: HashMap<u32, Process, BuildHasherDefault<Spread>>,
+    /// Ended processes whose pid was used again, while their grave is there: a
+    /// slower ring may still hold events of theirs.
+    replaced: HashMap<(u32, u64), Process, BuildHasherDefault<Spread>>,
     /// Ended processes, the one that ended first at the front: when, which.
     tombstones: VecDeque<(u64, u32, u64)>,
     /// Grows with every change that others than the process itself may show:
@@ -192,6 +197,7 @@ impl Processes {
             boot_id,
             max: max.max(MIN_PROCESSES),
             by_pid: HashMap::default(),
+            replaced: HashMap::default(),
             tombstones: VecDeque::new(),
             epoch: 0,
             changes: 0,
@@ -212,9 +218,10 @@ impl Processes {
         self.epoch
     }
 
-    /// The process that had this pid and start time.
+    /// The process that had this pid and start time, ended ones included.
     pub(super) fn get(&self, pid: u32, start_boot_ns: u64) -> Option<&Process> {
-        self.by_pid.get(&pid).filter(|process| process.is(start_boot_ns))
+        let last = self.by_pid.get(&pid)?;
+        if last.is(start_boot_ns) { Some(last) } else { self.replaced.get(&(pid, start_boot_ns)) }
     }
 
     /// The last process that had this pid.
@@ -427,7 +434,10 @@ impl Processes {
         }
         self.changes += 1;
         process.version = self.changes;
-        self.by_pid.insert(process.pid, process);
+        let Some(before) = self.by_pid.insert(process.pid, process) else { return };
+        if before.ended_boot_ns.is_some() && self.replaced.len() < MAX_REPLACED {
+            self.replaced.insert((before.pid, before.start_boot_ns), before);
+        }
     }
 
     /// Notes an end. Graves of pids that were used again are empty; so that they
@@ -444,6 +454,7 @@ impl Processes {
         if self.by_pid.get(&pid).is_some_and(|process| process.start_boot_ns == start_boot_ns) {
             self.by_pid.remove(&pid);
         }
+        self.replaced.remove(&(pid, start_boot_ns));
         true
     }
 }
