@@ -94,7 +94,6 @@ async fn main() -> Outcome<()> {
 
 #[allow(clippy::print_stdout, reason = "what a bench is for")]
 fn bench(arguments: &Arguments) -> Outcome<()> {
-    calls::pin(PROCESSOR)?;
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     println!("{profile} profile, {} rounds of {} windows", arguments.rounds, arguments.windows);
     let mut watchers = vec![Watcher::Nobody, Watcher::Bailiwick];
@@ -111,6 +110,27 @@ fn bench(arguments: &Arguments) -> Outcome<()> {
     watchers.sort();
     print!("{}", results.told(&watchers));
     Ok(())
+}
+
+/// Windows of every load, in a thread that stays on its processor: a process that
+/// is started from it would have to stay there too.
+fn measured(stage: &Stage, windows: usize) -> Outcome<Vec<(Load, Vec<f64>)>> {
+    let work = || {
+        calls::pin(PROCESSOR)?;
+        let mut all = Vec::new();
+        for load in Load::ALL {
+            // Nothing is cold when it counts.
+            stage.window(load)?;
+            let mut times = Vec::new();
+            for _ in 0..windows.max(1) {
+                std::thread::sleep(REST);
+                times.push(stage.window(load)?);
+            }
+            all.push((load, times));
+        }
+        Ok(all)
+    };
+    std::thread::scope(|scope| scope.spawn(work).join().map_err(|_| "the load panicked")?)
 }
 
 // === impl Watcher ===
@@ -157,14 +177,7 @@ impl Results {
             }
         };
         let times = self.times.entry(watcher).or_default();
-        for load in Load::ALL {
-            // Nothing is cold when it counts.
-            stage.window(load)?;
-            let mut windows = Vec::new();
-            for _ in 0..arguments.windows.max(1) {
-                std::thread::sleep(REST);
-                windows.push(stage.window(load)?);
-            }
+        for (load, mut windows) in measured(&stage, arguments.windows)? {
             let least = windows.iter().copied().fold(f64::INFINITY, f64::min);
             let before = times.least.entry(load).or_insert(least);
             *before = before.min(least);
