@@ -111,7 +111,8 @@ async fn begin(
         };
         // What follows, and the thread that is started below, does with less.
         protect::settle_loader().map_err(|error| internal(&error))?;
-        let capture = Capture::begin(outlet.node(), outlet.cluster(), &config.syscalls, pods);
+        let hierarchies = programs.hierarchies.clone();
+        let capture = Capture::begin(outlet.node(), outlet.cluster(), &config.syscalls, pods, hierarchies);
         let detail = detail(&programs, &capture);
         let (batches, received) = mpsc::channel(BATCHES_AHEAD);
         let drain = drain(&config, programs, capture, batches, outlet, metrics, stop);
@@ -180,9 +181,7 @@ fn detail(programs: &Programs, capture: &Capture) -> String {
     let mut parts =
         vec![format!("exec, fork, exit, open, connect of all processes ({} known)", capture.process_count())];
     parts.extend(programs.notes.iter().cloned());
-    if !capture.has_cgroups() {
-        parts.push("cgroup v2 is not mounted: containers cannot be told apart".into());
-    }
+    parts.extend(capture.cgroups_note());
     parts.join("; ")
 }
 

@@ -6,9 +6,9 @@
 //!   /proc/PID/cgroup, if both missed ┘     └ removed: kept a while, for late events
 //! ```
 //!
-//! The kernel programs tell ids of cgroup v2 alone, so v2 alone is followed. A v1
-//! controller can be followed beside it: its ids have a bit that keeps the two
-//! apart.
+//! The kernel programs tell a task's cgroup of v2; where that is the root, since a
+//! runtime uses v1, its cgroup of one v1 controller, whose ids have a bit that
+//! keeps the two apart.
 
 mod hierarchies;
 
@@ -26,8 +26,7 @@ use bailiwick_collector_ebpf::CGROUP_V1_BIT;
 use super::{paths, proc_fs};
 use crate::attribution::{Container, container_of};
 
-pub(super) use hierarchies::Hierarchies;
-use hierarchies::V1;
+pub(super) use hierarchies::{Hierarchies, V1};
 
 /// The most cgroups remembered, removed ones included.
 const MAX_CGROUPS: usize = 16_384;
@@ -71,13 +70,8 @@ impl Cgroup {
 // === impl Cgroups ===
 
 impl Cgroups {
-    /// Walks cgroup v2, if it is mounted. No event has the id of a v1 folder, so
-    /// those would only take the room of others.
-    pub(super) fn walk() -> Self {
-        Self::of_hierarchies(Hierarchies { v1: None, ..Hierarchies::of_this_node() })
-    }
-
-    fn of_hierarchies(hierarchies: Hierarchies) -> Self {
+    /// Walks the hierarchies whose cgroups the programs tell.
+    pub(super) fn walk(hierarchies: Hierarchies) -> Self {
         let (by_id, removed) = (HashMap::new(), VecDeque::new());
         let mut cgroups = Self { hierarchies, by_id, removed, refused: 0, max: MAX_CGROUPS };
         cgroups.refresh();
@@ -90,9 +84,8 @@ impl Cgroups {
     }
 
     /// The v1 controller that is followed beside v2, if one is mounted.
-    #[allow(dead_code, reason = "called as soon as the programs tell of it")]
     pub(super) fn v1(&self) -> Option<&V1> {
-        self.hierarchies.v1.as_ref()
+        self.hierarchies.v1()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -107,7 +100,6 @@ impl Cgroups {
     }
 
     /// A cgroup that was just removed; it is known for some minutes more.
-    #[allow(dead_code, reason = "called as soon as the programs tell of it")]
     pub(super) fn removed(&mut self, id: u64, hierarchy: u32, now: Instant) {
         let Some(key) = self.key(id, hierarchy).filter(|key| self.by_id.contains_key(key)) else { return };
         self.removed.push_back((now, key));
