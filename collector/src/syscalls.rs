@@ -36,6 +36,7 @@ mod repeats;
 mod rings;
 mod roles;
 mod rows;
+mod sampling;
 mod sockets;
 mod walk;
 
@@ -48,7 +49,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Enabled};
+use crate::config::{Config, Enabled, Syscalls};
 use crate::error::CollectorError;
 use crate::metrics::Metrics;
 use crate::outlet::Outlet;
@@ -59,6 +60,7 @@ use capture::Capture;
 use counters::Counters;
 use loader::{Missing, Programs};
 use rings::{Batch, Drain};
+use sampling::Sampling;
 
 const NAME: &str = "system calls";
 /// Batches that may wait for the spool while the rings are emptied.
@@ -131,11 +133,13 @@ fn drain(
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Drain {
+    let Syscalls { file_ring_bytes, sample_at_most, .. } = config.syscalls;
     Drain {
         process: programs.process,
         network: programs.network,
         file: programs.file,
         counters: Counters::new(programs.counters),
+        sampling: Sampling::new(programs.keep_one_of, file_ring_bytes, sample_at_most),
         capture,
         batches,
         outlet,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use aya::maps::{MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::maps::{Array, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, RawTracePoint,
 };
@@ -54,6 +54,8 @@ pub(super) struct Programs {
     pub(super) network: RingBuf<MapData>,
     pub(super) file: RingBuf<MapData>,
     pub(super) counters: PerCpuArray<MapData, u64>,
+    /// One cell: of how many opens that read one is kept.
+    pub(super) keep_one_of: Array<MapData, u32>,
     /// Those whose cgroups the programs tell.
     pub(super) hierarchies: Hierarchies,
     /// What had to be done to the machine, for a person; often nothing.
@@ -109,7 +111,9 @@ pub(super) fn load(config: &Syscalls) -> Result<Programs, Missing> {
     let (process, network, file) = (ring("PROCESS_RING")?, ring("NETWORK_RING")?, ring("FILE_RING")?);
     let counters = ebpf.take_map("COUNTERS").ok_or_else(|| damaged("COUNTERS"))?;
     let counters = PerCpuArray::try_from(counters).map_err(|error| refused("map", &error))?;
-    Ok(Programs { process, network, file, counters, hierarchies, notes, ebpf })
+    let keep_one_of = ebpf.take_map("KEEP_ONE_OF").ok_or_else(|| damaged("KEEP_ONE_OF"))?;
+    let keep_one_of = Array::try_from(keep_one_of).map_err(|error| refused("map", &error))?;
+    Ok(Programs { process, network, file, counters, keep_one_of, hierarchies, notes, ebpf })
 }
 
 fn attach(ebpf: &mut Ebpf) -> Result<(), Missing> {
