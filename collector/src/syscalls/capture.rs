@@ -386,13 +386,23 @@ impl Capture {
         Some(paths::absolute(folder, &path))
     }
 
-    /// The process's cgroup, asked for in vain once in a while only.
+    /// The process's cgroup: that of v2, unless only v1 names its container.
     fn cgroup(&mut self, header: &Header) -> Option<Arc<Cgroup>> {
-        let key = header.cgroup_id;
+        let v2 = self.cgroup_of(header.cgroup_id, header.pid);
+        let Some(key) = Cgroups::v1_key(header.cgroup_v1_id) else { return v2 };
+        if v2.as_ref().is_some_and(|v2| v2.is_of_container()) {
+            return v2;
+        }
+        let v1 = self.cgroup_of(key, header.pid);
+        v1.filter(|v1| v2.is_none() || v1.is_of_container()).or(v2)
+    }
+
+    /// A cgroup, asked for in vain once in a while only.
+    fn cgroup_of(&mut self, key: u64, pid: u32) -> Option<Arc<Cgroup>> {
         if !self.unknown_cgroups.is_empty() && self.unknown_cgroups.contains(&key) {
             return None;
         }
-        let found = self.cgroups.of(key, header.pid);
+        let found = self.cgroups.of(key, pid);
         if found.is_none() && self.unknown_cgroups.len() < MAX_UNKNOWN {
             self.unknown_cgroups.insert(key);
         }

@@ -6,9 +6,9 @@
 //!   /proc/PID/cgroup, if both missed ┘     └ removed: kept a while, for late events
 //! ```
 //!
-//! The kernel programs tell a task's cgroup of v2; where that is the root, since a
-//! runtime uses v1, its cgroup of one v1 controller, whose ids have a bit that
-//! keeps the two apart.
+//! The kernel programs tell a task's cgroup in v2 and, where v1 is mounted beside
+//! it, in one v1 hierarchy: on such a machine a runtime may use v1 alone, and leave
+//! its containers where it is itself in v2. The one that names a container counts.
 
 mod hierarchies;
 
@@ -21,13 +21,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bailiwick_collector_ebpf::CGROUP_V1_BIT;
-
 use super::{paths, proc_fs};
-use crate::attribution::{Container, container_of};
+use crate::attribution::{Container, HOST, container_of};
 
 pub(super) use hierarchies::{Hierarchies, V1};
 
+/// Keeps the ids of v1 apart from those of v2.
+const CGROUP_V1_BIT: u64 = 1 << 63;
 /// The most cgroups remembered, removed ones included.
 const MAX_CGROUPS: usize = 16_384;
 /// Cgroups without room before the mounts are walked again.
@@ -48,7 +48,7 @@ pub(super) struct Cgroup {
     pub(super) container: Container,
 }
 
-/// Known cgroups, by the id that a record's header has.
+/// Known cgroups of both hierarchies.
 pub(super) struct Cgroups {
     hierarchies: Hierarchies,
     by_id: HashMap<u64, Arc<Cgroup>>,
@@ -64,6 +64,11 @@ pub(super) struct Cgroups {
 impl Cgroup {
     fn new(key: u64, path: &str) -> Self {
         Self { id: key & !CGROUP_V1_BIT, path: path.to_owned(), container: container_of(path) }
+    }
+
+    /// Whether it is of a container or pod.
+    pub(super) fn is_of_container(&self) -> bool {
+        self.container.id != HOST || self.container.pod_uid.is_some()
     }
 }
 
@@ -112,6 +117,11 @@ impl Cgroups {
         }
     }
 
+    /// What a process's cgroup in v1 is asked for with; none where v1 is not followed.
+    pub(super) fn v1_key(id: u64) -> Option<u64> {
+        (id != 0).then_some(id | CGROUP_V1_BIT)
+    }
+
     /// The cgroup with this id, asking the process for it if need be.
     pub(super) fn of(&mut self, key: u64, pid: u32) -> Option<Arc<Cgroup>> {
         if let Some(known) = self.by_id.get(&key) {
@@ -129,7 +139,7 @@ impl Cgroups {
         Some(self.add(key, &paths::text(path)))
     }
 
-    /// The id as a record's header has it.
+    /// What it is remembered by.
     fn key(&self, id: u64, hierarchy: u32) -> Option<u64> {
         let v1 = self.hierarchies.v1.as_ref().map(|v1| v1.hierarchy);
         match hierarchy {

@@ -215,6 +215,7 @@ impl<'a> Input<'a> {
             pid_ns: self.u32()?,
             loginuid: self.u32()?,
             comm: self.array()?,
+            cgroup_v1_id: self.u64()?,
         };
         (size as usize <= whole).then_some(header)
     }

@@ -49,7 +49,7 @@ impl Made {
         }
         let mut comm = [0; 16];
         comm[..who.comm.len()].copy_from_slice(who.comm.as_bytes());
-        made.bytes(&comm)
+        made.bytes(&comm).u64(0)
     }
 
     fn u16(self, number: u16) -> Self {

@@ -8,11 +8,6 @@ fn v1_mount() -> Option<PathBuf> {
     if cannot_load() {
         return None;
     }
-    let told = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-    if !told.lines().any(|line| line == "0::/") {
-        println!("skipped: this process is not in the root of cgroup v2, which goes first");
-        return None;
-    }
     let mount = Hierarchies::of_this_node().v1().map(|v1| v1.mount.clone());
     if mount.is_none() {
         println!("skipped: no cgroup v1 is mounted here");
@@ -67,25 +62,36 @@ async fn a_process_is_its_containers() {
     assert_eq!(ids.len(), 3, "a folder made again is another cgroup: {ids:?}");
 }
 
-/// Goal: where a process is in a folder of both, v2 tells its container, as the
-/// newer runtimes do.
+/// Goal: where each names a cgroup, the one that is a container's counts, v2's
+/// first. Method: a shell that moves into a folder of both.
 #[tokio::test(flavor = "multi_thread")]
-async fn v2_goes_first() {
+async fn who_names_a_container_counts() {
     let Some(mount) = v1_mount() else { return };
     let top = unique("both");
-    let (inside_v1, inside_v2) = (container(&top, 3).0, container(&top, 4));
-    let (path, marked) = (inside_v2.0.clone(), format!("{top} both"));
-    let mark = marked.clone();
+    let (first, second) = (container(&top, 3), container(&top, 4));
+    let (runtime, host) = (format!("/{top}/system.slice/docker.service"), format!("/{top}/user.slice"));
+    // As older runtimes do beside v2; as newer ones; as nobody; as who is in no container.
+    let cases = [
+        ("v1", &first.0, &runtime, &first.0, first.1.as_str()),
+        ("v2", &host, &second.0, &second.0, second.1.as_str()),
+        ("both", &first.0, &second.0, &second.0, second.1.as_str()),
+        ("neither", &host, &runtime, &runtime, "host"),
+    ];
+    let runs = cases.map(|(mark, v1, v2, ..)| (format!("{top} {mark}"), v1.clone(), v2.clone()));
     let rows = rows(move || {
-        let v1 = Folder::at(mount.join(&inside_v1[1..]));
-        let v2 = Folder::new(&path[1..], "");
-        let both = format!("echo $$ > {}/cgroup.procs; {}", v1.0.display(), "exec \"$@\"");
-        let entered = format!("echo $$ > {}/cgroup.procs && exec /bin/sh -c ': {mark}'", v2.0.display());
-        let args = ["-c", &both, "sh", "/bin/sh", "-c", &entered];
-        assert!(quiet(Command::new("/bin/sh").args(args)).status().unwrap().success());
+        for (mark, v1, v2) in runs {
+            let v1 = Folder::at(mount.join(&v1[1..]));
+            let v2 = Folder::new(&v2[1..], "");
+            let both =
+                format!("echo $$ > {}/cgroup.procs && echo $$ > {}/cgroup.procs", v1.0.display(), v2.0.display());
+            let script = format!("{both} && exec /bin/sh -c ': {mark}'");
+            assert!(quiet(Command::new("/bin/sh").args(["-c", &script])).status().unwrap().success(), "{mark}");
+        }
     })
     .await;
-    let cmdline = format!("sh -c : {marked}");
-    let start = the(&rows, &[("evt_type", "execve".into()), ("proc_cmdline", cmdline.into())]);
-    has(start, &[("cgroup_path", inside_v2.0.into()), ("container_id", inside_v2.1.into())]);
+    for (mark, _, _, path, id) in cases {
+        let cmdline = format!("sh -c : {top} {mark}");
+        let start = the(&rows, &[("evt_type", "execve".into()), ("proc_cmdline", cmdline.into())]);
+        has(start, &[("cgroup_path", path.clone().into()), ("container_id", id.into())]);
+    }
 }
