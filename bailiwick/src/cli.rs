@@ -325,9 +325,11 @@ pub(crate) struct Record {
 }
 
 const DOCTOR_HELP: &str = "\
-Exit codes: 0 system calls and all that is configured can be captured, and the bucket
-keeps its promises; 1 something of it does not work; 71 this kernel lacks what the
-core needs; 77 it could with more privileges.";
+Exit codes: 0 all that is configured can be captured, and the bucket keeps its promises;
+1 a source does not work; 69 the bucket does not answer; 78 it breaks a promise, or its
+configuration is wrong; 71 this kernel lacks what capturing system calls needs; 77 it
+could with more privileges. 71 and 77 only where collector.syscalls.enabled is not
+\"off\". Of several, the bucket's comes first.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {

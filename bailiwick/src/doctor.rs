@@ -10,6 +10,7 @@
 mod checks;
 mod text;
 
+use bailiwick_collector::Enabled;
 use bailiwick_collector::features::{self, Feature, Need, State, Verdict};
 use serde::Serialize;
 
@@ -30,6 +31,12 @@ struct Report {
     sources: Vec<Check>,
     /// The bucket.
     bucket: Check,
+    /// Why the bucket cannot be used, with the code that a start would end with.
+    #[serde(skip)]
+    refusal: Option<Failure>,
+    /// Whether system calls are to be captured; if not, the verdict decides nothing.
+    #[serde(skip)]
+    wants_syscalls: bool,
     /// Who can connect to what runs here.
     clients: Vec<Check>,
 }
@@ -37,10 +44,13 @@ struct Report {
 /// Looks, prints what it found, and ends as the exit codes of `--help` say.
 pub(crate) async fn run(config: Config, args: cli::Doctor) -> Result<(), Failure> {
     let features = features::judge(&features::probe());
+    let (bucket, refusal) = checks::bucket(&config).await;
     let report = Report {
         verdict: features::verdict(&features),
         features,
-        bucket: checks::bucket(&config).await,
+        bucket,
+        refusal,
+        wants_syscalls: config.collector.syscalls.enabled != Enabled::Off,
         clients: checks::clients(&config).await,
         sources: checks::sources(config).await?,
     };
@@ -57,28 +67,29 @@ pub(crate) async fn run(config: Config, args: cli::Doctor) -> Result<(), Failure
 // === impl Report ===
 
 impl Report {
-    /// What the bucket or the kernel lacks first; then what is only a pity.
+    /// The bucket first, since nothing starts without it; then the kernel; then
+    /// what is only a pity.
     fn outcome(&self) -> Result<(), Failure> {
-        match self.verdict {
-            Verdict::NotSupported => {
-                return Err(Failure::unsupported(format!(
-                    "system calls cannot be captured on this kernel: {}",
-                    self.lacking()
-                )));
-            }
-            Verdict::NotPermitted => {
-                return Err(Failure::not_permitted(format!(
-                    "system calls cannot be captured with these privileges: {}",
-                    self.lacking()
-                )));
-            }
-            Verdict::Able => {}
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
         }
+        self.capture()?;
         let failed = |checks: &[Check]| checks.iter().filter(|check| check.state == State::No).count();
-        match failed(&self.sources) + failed(std::slice::from_ref(&self.bucket)) {
+        match failed(&self.sources) {
             0 => Ok(()),
             1 => Err(Failure::failed("one thing does not work here, see above")),
             count => Err(Failure::failed(format!("{count} things do not work here, see above"))),
+        }
+    }
+
+    /// Whether the kernel lets system calls be captured, where that is asked for.
+    fn capture(&self) -> Result<(), Failure> {
+        let refused = |why: &str| format!("system calls cannot be captured {why}: {}", self.lacking());
+        match self.verdict {
+            _ if !self.wants_syscalls => Ok(()),
+            Verdict::Able => Ok(()),
+            Verdict::NotSupported => Err(Failure::unsupported(refused("on this kernel"))),
+            Verdict::NotPermitted => Err(Failure::not_permitted(refused("with these privileges"))),
         }
     }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use bailiwick_proto::Action;
 
 /// Why a subcommand could not do what it was asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Failure {
     message: String,
     kind: Kind,

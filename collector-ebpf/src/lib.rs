@@ -40,9 +40,6 @@ pub const ADDRESS_MAX: usize = 112;
 pub const CGROUP_PATH_MAX: usize = 1024;
 /// The most bytes of a DNS message that a record carries.
 pub const DNS_MAX: usize = 512;
-/// Set in [`Header::cgroup_id`] where the id is of a cgroup v1 hierarchy.
-pub const CGROUP_V1_BIT: u64 = 1 << 63;
-
 /// An offset that this kernel does not have: the program skips what needs it.
 pub const ABSENT: u32 = u32::MAX;
 
@@ -153,8 +150,7 @@ pub struct Header {
     pub flags: u16,
     /// When, in nanoseconds since boot, suspended time included.
     pub boot_ns: u64,
-    /// The task's cgroup v2 id; where that is the root's and the machine has
-    /// cgroup v1, the id in a v1 hierarchy with [`CGROUP_V1_BIT`].
+    /// The task's cgroup in v2, the root's where v2 is not mounted.
     pub cgroup_id: u64,
     /// When the process (its group leader) started, nanoseconds since boot.
     pub start_boot_ns: u64,
@@ -176,6 +172,8 @@ pub struct Header {
     pub loginuid: u32,
     /// The task's name, ended by a zero.
     pub comm: [u8; 16],
+    /// The task's cgroup in the v1 hierarchy that is followed; 0 where none is.
+    pub cgroup_v1_id: u64,
 }
 
 /// What a task may do, as bits of capabilities.
@@ -273,7 +271,7 @@ pub struct Exit {
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct CgroupMade {
-    /// Its id, without [`CGROUP_V1_BIT`].
+    /// Its id in its hierarchy.
     pub id: u64,
     /// Which hierarchy, as in /proc/cgroups: 0 for cgroup v2.
     pub hierarchy: u32,
@@ -400,7 +398,7 @@ pub struct Uring {
 
 // Both halves are built by different compilers: the sizes are part of the contract.
 const _: () = {
-    assert!(size_of::<Header>() == 80);
+    assert!(size_of::<Header>() == 88);
     assert!(size_of::<Exec>() == 112);
     assert!(size_of::<Fork>() == 16);
     assert!(size_of::<Exit>() == 8);

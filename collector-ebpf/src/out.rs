@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query};
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ringbuf_output, bpf_ringbuf_query};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
 use bailiwick_collector_ebpf::{class, slot};
@@ -32,9 +32,20 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(class::COUNT *
 /// reader sets it by how full the file ring is.
 #[map]
 static KEEP_ONE_OF: Array<u32> = Array::with_max_entries(1, 0);
-/// Events met while sampling, to keep every n-th.
+/// Where each CPU is in its window.
 #[map]
-static MET: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+static WINDOW: PerCpuArray<Window> = PerCpuArray::with_max_entries(1, 0);
+
+/// As many events as one is kept of. Which one is left to chance: who opens the
+/// same files in turn would else be seen with one of them only.
+#[repr(C)]
+struct Window {
+    one_of: u32,
+    /// Events to come, with the next one.
+    left: u32,
+    /// How many are left when the one to keep comes.
+    kept: u32,
+}
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]
@@ -52,13 +63,16 @@ pub(crate) fn sample(class: u32) -> u32 {
     if one_of <= 1 {
         return 1;
     }
-    let Some(met) = MET.get_ptr_mut(0) else { return 1 };
-    // Safety: the map's own cell of this CPU.
-    let nth = unsafe {
-        *met = (*met).wrapping_add(1);
-        *met
+    let Some(window) = WINDOW.get_ptr_mut(0) else { return 1 };
+    // Safety: the map's own cell of this CPU, and a helper without arguments.
+    let is_kept = unsafe {
+        if (*window).left == 0 || (*window).one_of != one_of {
+            *window = Window { one_of, left: one_of, kept: bpf_get_prandom_u32() % one_of + 1 };
+        }
+        (*window).left -= 1;
+        (*window).left + 1 == (*window).kept
     };
-    if nth % one_of == 0 {
+    if is_kept {
         return one_of;
     }
     count(class, slot::ATTEMPTED);

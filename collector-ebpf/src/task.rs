@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
     bpf_get_current_task_btf, bpf_ktime_get_boot_ns,
 };
-use bailiwick_collector_ebpf::{ABSENT, CGROUP_V1_BIT, Capabilities, Header};
+use bailiwick_collector_ebpf::{ABSENT, Capabilities, Header};
 use core::ffi::c_void;
 
 macro_rules! offsets {
@@ -49,12 +49,9 @@ pub(crate) static OWN_PID: Global<u32> = Global::new(0);
 /// The only cgroup whose events are taken; 0 for all.
 #[unsafe(no_mangle)]
 pub(crate) static ONLY_CGROUP: Global<u64> = Global::new(0);
-/// Which cgroup v1 controller names the cgroups of tasks in v2's root.
+/// The place of the cgroup v1 controller that is followed among those of a task.
 #[unsafe(no_mangle)]
 pub(crate) static CGROUP_SUBSYS: Global<u32> = Global::new(ABSENT);
-/// The id of the v2 root.
-#[unsafe(no_mangle)]
-pub(crate) static CGROUP_ROOT_ID: Global<u64> = Global::new(1);
 /// Whether the kernel gives tasks as typed pointers (5.11 and newer), which are
 /// followed without a helper call.
 #[unsafe(no_mangle)]
@@ -138,7 +135,8 @@ pub(crate) unsafe fn fill(header: *mut Header, kind: u16, flags: u16, size: u32)
         (*header).kind = kind;
         (*header).flags = flags;
         (*header).boot_ns = bpf_ktime_get_boot_ns();
-        (*header).cgroup_id = cgroup_id(task);
+        (*header).cgroup_id = bpf_get_current_cgroup_id();
+        (*header).cgroup_v1_id = cgroup_v1_id(task);
         (*header).pid = (id >> 32) as u32;
         (*header).tid = id as u32;
         let leader = follow(task, &TASK_GROUP_LEADER);
@@ -156,19 +154,16 @@ pub(crate) unsafe fn fill(header: *mut Header, kind: u16, flags: u16, size: u32)
     }
 }
 
-/// The task's cgroup: in v2, or in the v1 hierarchy where v2 does not tell.
+/// The task's cgroup in the followed v1 hierarchy: a runtime may use v1 alone.
 #[inline(always)]
-unsafe fn cgroup_id(task: *const u8) -> u64 {
+unsafe fn cgroup_v1_id(task: *const u8) -> u64 {
+    if !has(&CGROUP_SUBSYS) || !has(&CSS_SET_SUBSYS) {
+        return 0;
+    }
     unsafe {
-        let id = bpf_get_current_cgroup_id();
-        if !has(&CGROUP_SUBSYS) || !has(&CSS_SET_SUBSYS) || id != CGROUP_ROOT_ID.load() {
-            return id;
-        }
         let set = follow(task, &TASK_CGROUPS);
-        let place = CSS_SET_SUBSYS.load() as usize + (CGROUP_SUBSYS.load() & 15) as usize * 8;
-        let state = bpf_probe_read_kernel(set.add(place) as *const u64).unwrap_or_default();
-        let cgroup = reach(state as *const u8, &CSS_CGROUP);
-        probe::<u64>(reach(cgroup, &CGROUP_KN), &KERNFS_ID) | CGROUP_V1_BIT
+        let state = follow(set.add((CGROUP_SUBSYS.load() & 15) as usize * 8), &CSS_SET_SUBSYS);
+        at(follow(follow(state, &CSS_CGROUP), &CGROUP_KN), &KERNFS_ID)
     }
 }
 

@@ -97,6 +97,10 @@ pub struct Syscalls {
     /// but for their time within this many milliseconds are one row more, with
     /// the number of the others in `repeats`. 0: each is a row.
     pub repeats_after_ms: u64,
+    /// Opens that only read are left out when the file ring fills faster than it
+    /// is emptied: one of at most so many is kept, with that number as its
+    /// `weight`. 1: none is left out; what finds the ring full is lost.
+    pub sample_at_most: u32,
     /// Only events of this cgroup, for tests that count every one; 0 for all.
     #[serde(skip)]
     pub(crate) only_cgroup: u64,
@@ -202,6 +206,7 @@ impl Default for Syscalls {
             max_processes: 32_768,
             environment: false,
             repeats_after_ms: 1_000,
+            sample_at_most: 64,
             only_cgroup: 0,
         }
     }

@@ -34,6 +34,8 @@ pub(crate) struct Metrics {
     pub(crate) spool_batches: Gauge,
     /// Writes to the spool that failed.
     pub(crate) spool_write_failures: Counter,
+    /// Of how many opens that read one is kept.
+    pub(crate) sampling_one_of: Gauge,
     /// Processes in the process table.
     pub(crate) processes: Gauge,
     /// Cgroups known by id.
@@ -60,6 +62,8 @@ impl Metrics {
             "Writes to the spool that failed",
             metrics.spool_write_failures.clone(),
         );
+        let sampling = "Of how many opens that read one is kept; 1 when none is left out";
+        registry.register("sampling_one_of", sampling, metrics.sampling_one_of.clone());
         registry.register("processes", "Processes remembered", metrics.processes.clone());
         registry.register("cgroups", "Cgroups known by id", metrics.cgroups.clone());
         registry.register("pods", "Pods known", metrics.pods.clone());

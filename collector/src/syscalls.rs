@@ -36,6 +36,7 @@ mod repeats;
 mod rings;
 mod roles;
 mod rows;
+mod sampling;
 mod sockets;
 mod walk;
 
@@ -48,7 +49,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Enabled};
+use crate::config::{Config, Enabled, Syscalls};
 use crate::error::CollectorError;
 use crate::metrics::Metrics;
 use crate::outlet::Outlet;
@@ -59,6 +60,7 @@ use capture::Capture;
 use counters::Counters;
 use loader::{Missing, Programs};
 use rings::{Batch, Drain};
+use sampling::Sampling;
 
 const NAME: &str = "system calls";
 /// Batches that may wait for the spool while the rings are emptied.
@@ -111,7 +113,8 @@ async fn begin(
         };
         // What follows, and the thread that is started below, does with less.
         protect::settle_loader().map_err(|error| internal(&error))?;
-        let capture = Capture::begin(outlet.node(), outlet.cluster(), &config.syscalls, pods);
+        let hierarchies = programs.hierarchies.clone();
+        let capture = Capture::begin(outlet.node(), outlet.cluster(), &config.syscalls, pods, hierarchies);
         let detail = detail(&programs, &capture);
         let (batches, received) = mpsc::channel(BATCHES_AHEAD);
         let drain = drain(&config, programs, capture, batches, outlet, metrics, stop);
@@ -130,11 +133,13 @@ fn drain(
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Drain {
+    let Syscalls { file_ring_bytes, sample_at_most, .. } = config.syscalls;
     Drain {
         process: programs.process,
         network: programs.network,
         file: programs.file,
         counters: Counters::new(programs.counters),
+        sampling: Sampling::new(programs.keep_one_of, file_ring_bytes, sample_at_most),
         capture,
         batches,
         outlet,
@@ -180,9 +185,7 @@ fn detail(programs: &Programs, capture: &Capture) -> String {
     let mut parts =
         vec![format!("exec, fork, exit, open, connect of all processes ({} known)", capture.process_count())];
     parts.extend(programs.notes.iter().cloned());
-    if !capture.has_cgroups() {
-        parts.push("cgroup v2 is not mounted: containers cannot be told apart".into());
-    }
+    parts.extend(capture.cgroups_note());
     parts.join("; ")
 }
 

@@ -50,12 +50,13 @@ impl From<SourceStatus> for Check {
     }
 }
 
-/// Writes a few objects, lists, reads and deletes them. A folder that a start
-/// would make is not made here.
-pub(super) async fn bucket(config: &Config) -> Check {
+/// Writes a few objects, lists, reads and deletes them; beside what was found,
+/// how a start would end. A folder that a start would make is not made here.
+pub(super) async fn bucket(config: &Config) -> (Check, Option<Failure>) {
     let name = &config.bucket;
     if !name.contains("://") && !std::path::Path::new(name).exists() {
-        return Check::new("bucket", State::Unknown, format!("{name} is not there yet; a start makes it"));
+        let found = format!("{name} is not there yet; a start makes it");
+        return (Check::new("bucket", State::Unknown, found), None);
     }
     match Lake::probe(&config.bucket()).await {
         Ok(found) => {
@@ -63,12 +64,13 @@ pub(super) async fn bucket(config: &Config) -> Check {
             let found = format!(
                 "{name}: put-if-absent holds, listings are in order; put {put} ms, get {get} ms, list {list} ms"
             );
-            Check::new("bucket", State::Yes, found)
+            (Check::new("bucket", State::Yes, found), None)
         }
         Err(error) => {
             let failure = Failure::room(name, error.action(), &error);
             let how_to_get_it = "see \"The bucket\" in docs/configuration.md".to_owned();
-            Check { how_to_get_it, ..Check::new("bucket", State::No, failure.to_string()) }
+            let check = Check { how_to_get_it, ..Check::new("bucket", State::No, failure.to_string()) };
+            (check, Some(failure))
         }
     }
 }

@@ -32,6 +32,8 @@ fn report(facts: &Facts, source: Check) -> Report {
         features,
         sources: vec![source, check("replay", State::Unknown, "turn on with collector.replay.path", "")],
         bucket: check("bucket", State::Unknown, "/srv/b is not there yet; a start makes it", ""),
+        refusal: None,
+        wants_syscalls: true,
         clients: vec![check(
             "PostgreSQL",
             State::Unknown,
@@ -70,4 +72,25 @@ fn what_the_core_lacks_decides_how_it_ends() {
     // All the core needs is there, and yet the source did not start.
     let odd = report_of(&facts(&[], "000001ffffffffff"));
     assert_eq!(told(&odd).exit_status(), 1);
+}
+
+#[test]
+fn the_bucket_ends_it_with_its_own_code() {
+    let works = || check("system calls", State::Yes, "exec, fork, exit", "");
+    let mut report = report(&facts(&[(Part::Btf, Attempt::Refused(libc::ENOENT))], "0"), works());
+    for refusal in [Failure::config("s3://b: no such bucket"), Failure::unavailable("s3://b: no answer")] {
+        report.bucket = check("bucket", State::No, &refusal.to_string(), "");
+        report.refusal = Some(refusal.clone());
+        let told = report.outcome().unwrap_err();
+        assert_eq!((told.exit_status(), told.to_string()), (refusal.exit_status(), refusal.to_string()));
+    }
+}
+
+#[test]
+fn a_kernel_that_nobody_asks_for_is_no_failure() {
+    let off = check("system calls", State::Unknown, "turn on with …", "");
+    let mut report = report(&facts(&[(Part::Btf, Attempt::Refused(libc::ENOENT))], "0"), off);
+    assert_eq!(report.outcome().unwrap_err().exit_status(), 71);
+    report.wants_syscalls = false;
+    assert!(report.outcome().is_ok());
 }

@@ -238,7 +238,15 @@ fn cgroups(facts: &Facts) -> [Feature; 3] {
             "containers, usage",
             "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified",
         ),
-        feature("cgroup v1", !facts.cgroup_v1.is_empty(), NotUsed, v1, "", ""),
+        feature(
+            "cgroup v1",
+            !facts.cgroup_v1.is_empty(),
+            // Who has none has v2 for all.
+            if facts.cgroup_v1.is_empty() { NotUsed } else { Optional },
+            v1,
+            "containers of runtimes that use v1 alone",
+            "",
+        ),
         feature(
             "all processes in /proc",
             facts.sees_all_processes,

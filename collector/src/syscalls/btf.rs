@@ -148,7 +148,7 @@ fn tail(info: u32) -> Option<usize> {
         1 | 14 | 17 => 4,
         3 => 12,
         KIND_STRUCT | KIND_UNION | 15 | 19 => members * 12,
-        6 | 13 => members * 8,
+        KIND_ENUM | 13 => members * 8,
         2 | 7..=12 | 16 | 18 => 0,
         _ => return None,
     })
@@ -173,6 +173,9 @@ mod tests {
         assert!(btf.offset("sock", "__sk_common.skc_family").is_some());
         assert_eq!(btf.offset("task_struct", "no_such_member"), None);
         assert_eq!(btf.offset("no_such_struct", "pid"), None);
+        // A value that is part of what programs are built against.
+        assert_eq!(btf.enumerator("BPF_MAP_TYPE_RINGBUF"), Some(27));
+        assert_eq!(btf.enumerator("no_such_enumerator"), None);
     }
 
     proptest! {
@@ -187,6 +190,7 @@ mod tests {
             if let Some(btf) = Btf::parse(&bytes, &["", "a"]) {
                 btf.offset("", "a.b");
                 btf.offset("a", "");
+                btf.enumerator("");
             }
         }
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use bailiwick_collector_ebpf::calls::id;
 use bailiwick_collector_ebpf::{Capabilities, Header, text};
 
-use super::cgroups::{Cgroup, Cgroups};
+use super::cgroups::{Cgroup, Cgroups, Hierarchies};
 use super::clock::{self, Clock};
 use super::decode::{self, Call, Dns, Event, Exec, Fork, Record, Uring};
 use super::processes::{Processes, Program, Started};
@@ -88,7 +88,13 @@ impl Inside {
 impl Capture {
     /// Reads what runs already. Call it when the programs are attached, so that
     /// nothing starts unseen between the two.
-    pub(super) fn begin(node: &str, cluster: &str, config: &Syscalls, pods: Pods) -> Self {
+    pub(super) fn begin(
+        node: &str,
+        cluster: &str,
+        config: &Syscalls,
+        pods: Pods,
+        hierarchies: Hierarchies,
+    ) -> Self {
         let mut processes = Processes::new(proc_fs::boot_id(), config.max_processes);
         for pid in proc_fs::pids() {
             if let Some(found) = proc_fs::process(pid) {
@@ -103,7 +109,7 @@ impl Capture {
             processes,
             unknown: HashSet::new(),
             sockets: Sockets::new(),
-            cgroups: Cgroups::walk(),
+            cgroups: Cgroups::walk(hierarchies),
             unknown_cgroups: HashSet::new(),
             users: Users::read(),
             pods,
@@ -126,8 +132,13 @@ impl Capture {
         self.cgroups.len()
     }
 
-    pub(super) fn has_cgroups(&self) -> bool {
-        self.cgroups.are_mounted()
+    /// What is unusual about how containers are told apart here, for a person.
+    pub(super) fn cgroups_note(&self) -> Option<String> {
+        match self.cgroups.v1() {
+            Some(v1) => Some(format!("containers of cgroup v1 by its controller {}", v1.controller)),
+            None if self.cgroups.are_mounted() => None,
+            None => Some("no cgroups are mounted: containers cannot be told apart".to_owned()),
+        }
     }
 
     /// The rows that wait, the first of them first.
@@ -375,13 +386,23 @@ impl Capture {
         Some(paths::absolute(folder, &path))
     }
 
-    /// The process's cgroup, asked for in vain once in a while only.
+    /// The process's cgroup: that of v2, unless only v1 names its container.
     fn cgroup(&mut self, header: &Header) -> Option<Arc<Cgroup>> {
-        let key = header.cgroup_id;
+        let v2 = self.cgroup_of(header.cgroup_id, header.pid);
+        let Some(key) = Cgroups::v1_key(header.cgroup_v1_id) else { return v2 };
+        if v2.as_ref().is_some_and(|v2| v2.is_of_container()) {
+            return v2;
+        }
+        let v1 = self.cgroup_of(key, header.pid);
+        v1.filter(|v1| v2.is_none() || v1.is_of_container()).or(v2)
+    }
+
+    /// A cgroup, asked for in vain once in a while only.
+    fn cgroup_of(&mut self, key: u64, pid: u32) -> Option<Arc<Cgroup>> {
         if !self.unknown_cgroups.is_empty() && self.unknown_cgroups.contains(&key) {
             return None;
         }
-        let found = self.cgroups.of(key, header.pid);
+        let found = self.cgroups.of(key, pid);
         if found.is_none() && self.unknown_cgroups.len() < MAX_UNKNOWN {
             self.unknown_cgroups.insert(key);
         }

@@ -6,9 +6,9 @@
 //!   /proc/PID/cgroup, if both missed ┘     └ removed: kept a while, for late events
 //! ```
 //!
-//! The kernel programs tell ids of cgroup v2 alone, so v2 alone is followed. A v1
-//! controller can be followed beside it: its ids have a bit that keeps the two
-//! apart.
+//! The kernel programs tell a task's cgroup in v2 and, where v1 is mounted beside
+//! it, in one v1 hierarchy: on such a machine a runtime may use v1 alone, and leave
+//! its containers where it is itself in v2. The one that names a container counts.
 
 mod hierarchies;
 
@@ -21,14 +21,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bailiwick_collector_ebpf::CGROUP_V1_BIT;
-
 use super::{paths, proc_fs};
-use crate::attribution::{Container, container_of};
+use crate::attribution::{Container, HOST, container_of};
 
-pub(super) use hierarchies::Hierarchies;
-use hierarchies::V1;
+pub(super) use hierarchies::{Hierarchies, V1};
 
+/// Keeps the ids of v1 apart from those of v2.
+const CGROUP_V1_BIT: u64 = 1 << 63;
 /// The most cgroups remembered, removed ones included.
 const MAX_CGROUPS: usize = 16_384;
 /// Cgroups without room before the mounts are walked again.
@@ -49,7 +48,7 @@ pub(super) struct Cgroup {
     pub(super) container: Container,
 }
 
-/// Known cgroups, by the id that a record's header has.
+/// Known cgroups of both hierarchies.
 pub(super) struct Cgroups {
     hierarchies: Hierarchies,
     by_id: HashMap<u64, Arc<Cgroup>>,
@@ -66,18 +65,18 @@ impl Cgroup {
     fn new(key: u64, path: &str) -> Self {
         Self { id: key & !CGROUP_V1_BIT, path: path.to_owned(), container: container_of(path) }
     }
+
+    /// Whether it is of a container or pod.
+    pub(super) fn is_of_container(&self) -> bool {
+        self.container.id != HOST || self.container.pod_uid.is_some()
+    }
 }
 
 // === impl Cgroups ===
 
 impl Cgroups {
-    /// Walks cgroup v2, if it is mounted. No event has the id of a v1 folder, so
-    /// those would only take the room of others.
-    pub(super) fn walk() -> Self {
-        Self::of_hierarchies(Hierarchies { v1: None, ..Hierarchies::of_this_node() })
-    }
-
-    fn of_hierarchies(hierarchies: Hierarchies) -> Self {
+    /// Walks the hierarchies whose cgroups the programs tell.
+    pub(super) fn walk(hierarchies: Hierarchies) -> Self {
         let (by_id, removed) = (HashMap::new(), VecDeque::new());
         let mut cgroups = Self { hierarchies, by_id, removed, refused: 0, max: MAX_CGROUPS };
         cgroups.refresh();
@@ -90,9 +89,8 @@ impl Cgroups {
     }
 
     /// The v1 controller that is followed beside v2, if one is mounted.
-    #[allow(dead_code, reason = "called as soon as the programs tell of it")]
     pub(super) fn v1(&self) -> Option<&V1> {
-        self.hierarchies.v1.as_ref()
+        self.hierarchies.v1()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -107,7 +105,6 @@ impl Cgroups {
     }
 
     /// A cgroup that was just removed; it is known for some minutes more.
-    #[allow(dead_code, reason = "called as soon as the programs tell of it")]
     pub(super) fn removed(&mut self, id: u64, hierarchy: u32, now: Instant) {
         let Some(key) = self.key(id, hierarchy).filter(|key| self.by_id.contains_key(key)) else { return };
         self.removed.push_back((now, key));
@@ -118,6 +115,11 @@ impl Cgroups {
         while self.removed.front().is_some_and(|(since, _)| now.duration_since(*since) >= GRACE) {
             self.forget_oldest_removed();
         }
+    }
+
+    /// What a process's cgroup in v1 is asked for with; none where v1 is not followed.
+    pub(super) fn v1_key(id: u64) -> Option<u64> {
+        (id != 0).then_some(id | CGROUP_V1_BIT)
     }
 
     /// The cgroup with this id, asking the process for it if need be.
@@ -137,7 +139,7 @@ impl Cgroups {
         Some(self.add(key, &paths::text(path)))
     }
 
-    /// The id as a record's header has it.
+    /// What it is remembered by.
     fn key(&self, id: u64, hierarchy: u32) -> Option<u64> {
         let v1 = self.hierarchies.v1.as_ref().map(|v1| v1.hierarchy);
         match hierarchy {

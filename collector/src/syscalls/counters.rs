@@ -22,8 +22,9 @@ const CLASSES: [(&str, &str); class::COUNT as usize] = [
     ("file", "uring"),
 ];
 
-/// Why a record did not reach its ring, by cell.
-const REASONS: [(u32, &str); 1] = [(slot::RING_FULL, "ring_full")];
+/// Why a record did not reach its ring, by cell. What was sampled away has rows
+/// that stand for it, and is told all the same: rows and losses are all calls.
+const REASONS: [(u32, &str); 2] = [(slot::RING_FULL, "ring_full"), (slot::SAMPLED, "sampled")];
 
 /// What the kernel programs counted, and what of it was told.
 pub(super) struct Counters {
@@ -48,6 +49,11 @@ impl Counters {
                 *told = now.max(*told);
             }
         }
+    }
+
+    /// Opens that found the ring full, since the start.
+    pub(super) fn lost_opens(&self) -> u64 {
+        self.cell(class::OPEN, slot::RING_FULL)
     }
 
     fn cell(&self, class: u32, cell: u32) -> u64 {

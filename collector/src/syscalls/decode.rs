@@ -43,8 +43,6 @@ pub(super) struct Exec<'a> {
     pub(super) pgid: u32,
     pub(super) vpgid: u32,
     pub(super) tty: u32,
-    /// Bytes of all arguments, of which `args` may be the first.
-    pub(super) args_len: u32,
     /// Each argument ends with a zero byte.
     pub(super) args: &'a [u8],
     /// As given to execve.
@@ -217,6 +215,7 @@ impl<'a> Input<'a> {
             pid_ns: self.u32()?,
             loginuid: self.u32()?,
             comm: self.array()?,
+            cgroup_v1_id: self.u64()?,
         };
         (size as usize <= whole).then_some(header)
     }
@@ -232,7 +231,7 @@ impl<'a> Input<'a> {
         let (exe_ctime_ns, exe_mtime_ns, exe_uid, exe_gid) =
             (self.u64()?, self.u64()?, self.u32()?, self.u32()?);
         let (vpid, sid, pgid, vpgid, tty) = (self.u32()?, self.u32()?, self.u32()?, self.u32()?, self.u32()?);
-        let (args_len, args, filename, interp) = (self.u32()?, self.u32()?, self.u32()?, self.u32()?);
+        let (_, args, filename, interp) = (self.u32()?, self.u32()?, self.u32()?, self.u32()?);
         let (exe, cwd, environment) = (self.u32()?, self.u32()?, self.u32()?);
         Some(Exec {
             capabilities,
@@ -246,7 +245,6 @@ impl<'a> Input<'a> {
             pgid,
             vpgid,
             tty,
-            args_len,
             args: self.bytes(args)?,
             filename: self.text(filename)?,
             interp: self.text(interp)?,

@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use aya::maps::{MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::maps::{Array, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, RawTracePoint,
 };
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
-use bailiwick_collector_ebpf::calls;
+use bailiwick_collector_ebpf::{ABSENT, calls};
 
+use super::cgroups::{Hierarchies, V1};
 use super::{numbers, offsets};
 use crate::config::Syscalls;
 
@@ -53,6 +54,10 @@ pub(super) struct Programs {
     pub(super) network: RingBuf<MapData>,
     pub(super) file: RingBuf<MapData>,
     pub(super) counters: PerCpuArray<MapData, u64>,
+    /// One cell: of how many opens that read one is kept.
+    pub(super) keep_one_of: Array<MapData, u32>,
+    /// Those whose cgroups the programs tell.
+    pub(super) hierarchies: Hierarchies,
     /// What had to be done to the machine, for a person; often nothing.
     pub(super) notes: Vec<String>,
     /// Detaches everything when dropped.
@@ -69,7 +74,8 @@ pub(super) struct Missing {
 /// Loads and attaches everything. Takes some tens of milliseconds.
 pub(super) fn load(config: &Syscalls) -> Result<Programs, Missing> {
     privileged()?;
-    let globals = globals()?;
+    let mut hierarchies = Hierarchies::of_this_node();
+    let globals = globals(&mut hierarchies)?;
     let mut notes = Vec::new();
     let own_pid = std::process::id();
     let tables = numbers::tables();
@@ -105,7 +111,9 @@ pub(super) fn load(config: &Syscalls) -> Result<Programs, Missing> {
     let (process, network, file) = (ring("PROCESS_RING")?, ring("NETWORK_RING")?, ring("FILE_RING")?);
     let counters = ebpf.take_map("COUNTERS").ok_or_else(|| damaged("COUNTERS"))?;
     let counters = PerCpuArray::try_from(counters).map_err(|error| refused("map", &error))?;
-    Ok(Programs { process, network, file, counters, notes, ebpf })
+    let keep_one_of = ebpf.take_map("KEEP_ONE_OF").ok_or_else(|| damaged("KEEP_ONE_OF"))?;
+    let keep_one_of = Array::try_from(keep_one_of).map_err(|error| refused("map", &error))?;
+    Ok(Programs { process, network, file, counters, keep_one_of, hierarchies, notes, ebpf })
 }
 
 fn attach(ebpf: &mut Ebpf) -> Result<(), Missing> {
@@ -185,14 +193,22 @@ fn privileged_by(status: &str) -> Result<(), Missing> {
     })
 }
 
-fn globals() -> Result<Vec<(&'static str, u32)>, Missing> {
+/// The programs' globals; a v1 hierarchy that this kernel's programs cannot tell
+/// cgroups of is left out.
+fn globals(hierarchies: &mut Hierarchies) -> Result<Vec<(&'static str, u32)>, Missing> {
     let unusable = |what| Missing {
         what,
         how_to_get_it: "use Linux 5.8 or newer, built with CONFIG_DEBUG_INFO_BTF=y".into(),
     };
     let btf = fs::read(BTF)
         .map_err(|error| unusable(format!("this kernel does not describe its types: {BTF}: {error}")))?;
-    offsets::resolve(&btf).map_err(|what| unusable(format!("this kernel is not known well enough: {what}")))
+    let subsystem = hierarchies.v1().map(V1::subsystem);
+    let globals = offsets::resolve(&btf, subsystem.as_deref())
+        .map_err(|what| unusable(format!("this kernel is not known well enough: {what}")))?;
+    if globals.contains(&(offsets::SUBSYSTEM, ABSENT)) {
+        hierarchies.leave_v1();
+    }
+    Ok(globals)
 }
 
 fn damaged(name: &str) -> Missing {

@@ -156,9 +156,15 @@ const REGISTERS: &[Offset] = &[
     of("REGS_COMPAT5", Needed, &[("pt_regs", "bp")]),
 ];
 
+/// Which cgroup v1 controller the programs follow: its place in a task's `css_set`.
+pub(super) const SUBSYSTEM: &str = "CGROUP_SUBSYS";
+/// What they need to follow it.
+const TO_SUBSYSTEM: [&str; 3] = ["TASK_CGROUPS", "CSS_SET_SUBSYS", "CSS_CGROUP"];
+
 /// Every global with its value for the kernel whose BTF this is; the name of the
-/// first member that is needed and missing otherwise.
-pub(super) fn resolve(btf: &[u8]) -> Result<Vec<(&'static str, u32)>, String> {
+/// first member that is needed and missing otherwise. `subsystem` is what the
+/// kernel calls the cgroup v1 controller to follow, if there is one.
+pub(super) fn resolve(btf: &[u8], subsystem: Option<&str>) -> Result<Vec<(&'static str, u32)>, String> {
     let mut wanted: Vec<_> =
         OFFSETS.iter().chain(REGISTERS).flat_map(|offset| offset.places).map(|place| place.0).collect();
     wanted.sort_unstable();
@@ -172,7 +178,11 @@ pub(super) fn resolve(btf: &[u8]) -> Result<Vec<(&'static str, u32)>, String> {
             (None, ..) => Ok((offset.global, ABSENT)),
         }
     };
-    OFFSETS.iter().chain(REGISTERS).map(value).collect()
+    let mut values = OFFSETS.iter().chain(REGISTERS).map(value).collect::<Result<Vec<_>, String>>()?;
+    let unreachable = values.iter().any(|(global, at)| TO_SUBSYSTEM.contains(global) && *at == ABSENT);
+    let place = subsystem.filter(|_| !unreachable).and_then(|name| btf.enumerator(name));
+    values.push((SUBSYSTEM, place.unwrap_or(ABSENT)));
+    Ok(values)
 }
 
 #[cfg(test)]
@@ -181,7 +191,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_btf_are_told_apart() {
-        assert!(resolve(b"").is_err());
-        assert!(resolve(&[0; 64]).is_err());
+        assert!(resolve(b"", None).is_err());
+        assert!(resolve(&[0; 64], Some("memory_cgrp_id")).is_err());
     }
 }

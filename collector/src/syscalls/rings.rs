@@ -20,6 +20,7 @@ use super::capture::Capture;
 use super::clock;
 use super::counters::Counters;
 use super::rows::Rows;
+use super::sampling::{Load, Sampling};
 use crate::budget::Pace;
 use crate::metrics::Metrics;
 use crate::outlet::{Lane, Outlet};
@@ -39,6 +40,7 @@ pub(super) struct Drain {
     pub(super) network: RingBuf<MapData>,
     pub(super) file: RingBuf<MapData>,
     pub(super) counters: Counters,
+    pub(super) sampling: Sampling,
     pub(super) capture: Capture,
     pub(super) batches: mpsc::Sender<Batch>,
     pub(super) outlet: Outlet,
@@ -62,6 +64,7 @@ struct Watched {
 struct Turning {
     capture: Capture,
     counters: Counters,
+    sampling: Sampling,
     batches: mpsc::Sender<Batch>,
     outlet: Outlet,
     metrics: Metrics,
@@ -84,6 +87,7 @@ impl Drain {
         let drain = Turning {
             capture: self.capture,
             counters: self.counters,
+            sampling: self.sampling,
             batches: self.batches,
             outlet: self.outlet,
             metrics: self.metrics,
@@ -142,14 +146,16 @@ impl Watched {
         let until_ns = clock::boot_ns();
         let [process, network, file] = &mut self.rings;
         let (process, network, file) = (process.get_mut(), network.get_mut(), file.get_mut());
+        let (mut network_load, mut file_load) = (Load::default(), Load::default());
         loop {
             self.drain.processes(process).await;
-            let network_more = self.drain.slower(network, process, until_ns).await;
-            let file_more = self.drain.slower(file, process, until_ns).await;
+            let network_more = self.drain.slower(network, process, until_ns, &mut network_load).await;
+            let file_more = self.drain.slower(file, process, until_ns, &mut file_load).await;
             if !network_more && !file_more {
                 break;
             }
         }
+        self.drain.sample(&file_load);
         self.drain.capture.end_repeats(clock::boot_ns());
         self.drain.flush_if_due().await;
         self.drain.capture.share_batches(self.drain.outlet.has_room());
@@ -183,9 +189,11 @@ impl Turning {
         ring: &mut RingBuf<MapData>,
         process: &mut RingBuf<MapData>,
         until_ns: u64,
+        load: &mut Load,
     ) -> bool {
         for _ in 0..TURN {
             let Some(record) = ring.next() else { return false };
+            load.add(record.len());
             let boot_ns = Capture::boot_ns(&record);
             if boot_ns < self.processes_known_until_ns {
                 self.capture.take(&record);
@@ -202,6 +210,12 @@ impl Turning {
             }
         }
         true
+    }
+
+    /// Keeps fewer opens if the file ring was too full for them, more if it was not.
+    fn sample(&mut self, file: &Load) {
+        self.sampling.turn(file, self.counters.lost_opens(), Instant::now());
+        self.metrics.sampling_one_of.set(self.sampling.one_of().into());
     }
 
     /// Closes batches that have enough rows.

@@ -21,6 +21,7 @@ use crate::spool::Spool;
 
 mod actors;
 mod bad_input;
+mod cgroup_v1;
 mod child;
 #[cfg(target_arch = "x86_64")]
 mod compat;
@@ -453,14 +454,17 @@ fn reserved_port() -> (OwnedFd, SocketAddr) {
     (socket, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
-/// A cgroup v2 folder, removed when dropped.
+/// A cgroup's folder, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new(top: &str, rest: &str) -> Self {
         let mount = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(PathBuf::from);
         let mount = mount.into_iter().find(|mount| mount.join("cgroup.procs").exists()).unwrap();
-        let folder = mount.join(top).join(rest);
+        Self::at(mount.join(top).join(rest))
+    }
+
+    fn at(folder: PathBuf) -> Self {
         std::fs::create_dir_all(&folder).unwrap();
         Self(folder)
     }

@@ -117,7 +117,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::new("k8s_pod_uid", Text, "the pod's uid as in its cgroup's path"),
     Column::new("k8s_pod_labels", PairList, "the pod's labels"),
     Column::new("k8s_sa_name", Text, "the pod's service account"),
-    Column::new("cgroup_id", Int, "the cgroup's id: the inode of its folder, in cgroup v1 where the process is in the root of v2"),
+    Column::new("cgroup_id", Int, "the cgroup's id: the inode of its folder, in cgroup v1 where only that names the container"),
     Column::new("cgroup_path", Text, "cgroup path below the mount"),
     Column::new("mnt_ns", Int, "mount namespace's inode"),
     Column::new("pid_ns", Int, "pid namespace's inode"),

@@ -49,7 +49,7 @@ impl Made {
         }
         let mut comm = [0; 16];
         comm[..who.comm.len()].copy_from_slice(who.comm.as_bytes());
-        made.bytes(&comm)
+        made.bytes(&comm).u64(0)
     }
 
     fn u16(self, number: u16) -> Self {
@@ -160,7 +160,7 @@ fn capture() -> Capture {
 }
 
 fn capture_with(config: &Syscalls) -> Capture {
-    let mut capture = Capture::begin("n1", "c1", config, Pods::default());
+    let mut capture = Capture::begin("n1", "c1", config, Pods::default(), Hierarchies::of_this_node());
     capture.inside = None;
     capture
 }

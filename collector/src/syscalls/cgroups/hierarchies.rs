@@ -33,7 +33,7 @@ pub(in crate::syscalls) struct V1 {
     pub(in crate::syscalls) controller: &'static str,
     /// Its hierarchy's number, as in /proc/cgroups; never 0.
     pub(in crate::syscalls) hierarchy: u32,
-    pub(super) mount: PathBuf,
+    pub(in crate::syscalls) mount: PathBuf,
 }
 
 /// What one line of mountinfo says about a cgroup hierarchy.
@@ -73,6 +73,16 @@ impl Hierarchies {
         Self { v2: best(&|mount| mount.v2), v1 }
     }
 
+    /// The v1 controller that is followed beside v2, if one is mounted.
+    pub(in crate::syscalls) fn v1(&self) -> Option<&V1> {
+        self.v1.as_ref()
+    }
+
+    /// Follows v2 alone: nobody tells ids of v1.
+    pub(in crate::syscalls) fn leave_v1(&mut self) {
+        self.v1 = None;
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.v2.is_none() && self.v1.is_none()
     }
@@ -83,7 +93,6 @@ impl Hierarchies {
 impl V1 {
     /// The name that `enum cgroup_subsys_id` of the kernel gives the controller,
     /// whose value is its place in a task's `css_set`.
-    #[allow(dead_code, reason = "called as soon as the programs tell of it")]
     pub(in crate::syscalls) fn subsystem(&self) -> String {
         format!("{}_cgrp_id", self.controller)
     }

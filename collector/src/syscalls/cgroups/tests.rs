@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStringExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::attribution::HOST;
 
 const ID: &str = "5b1cc7e1d1a0c3a7d6d4e5f60718293a4b5c6d7e8f90123456789abcdef01234";
 
@@ -32,7 +31,7 @@ fn both_hierarchies_are_walked_and_kept_apart() {
     let (dir, hierarchies) = hybrid();
     let v2 = make(&dir.path().join("unified"), b"system.slice/docker.service");
     let v1 = make(&dir.path().join("memory"), format!("docker/{ID}").as_bytes());
-    let mut cgroups = Cgroups::of_hierarchies(hierarchies);
+    let mut cgroups = Cgroups::walk(hierarchies);
     let nobody = u32::MAX;
     let service = cgroups.of(v2, nobody).unwrap();
     assert_eq!(
@@ -46,7 +45,7 @@ fn both_hierarchies_are_walked_and_kept_apart() {
 
 #[test]
 fn a_new_cgroup_is_known_by_its_hierarchy() {
-    let mut cgroups = Cgroups::of_hierarchies(hybrid().1);
+    let mut cgroups = Cgroups::walk(hybrid().1);
     let (first, second) = (format!("/docker/{ID}"), format!("/kubepods/{ID}"));
     assert!(cgroups.made(77, 0, &first).is_some());
     assert!(cgroups.made(77, 4, &second).is_some());
@@ -59,7 +58,7 @@ fn a_new_cgroup_is_known_by_its_hierarchy() {
 #[test]
 fn a_removed_cgroup_is_named_for_a_while() {
     let (_dir, hierarchies) = hybrid();
-    let mut cgroups = Cgroups::of_hierarchies(hierarchies);
+    let mut cgroups = Cgroups::walk(hierarchies);
     let start = Instant::now();
     cgroups.made(77, 4, &format!("/docker/{ID}"));
     cgroups.removed(77, 4, start);
@@ -74,7 +73,7 @@ fn a_removed_cgroup_is_named_for_a_while() {
 fn a_full_table_forgets_the_removed_first_and_answers_anyway() {
     let (dir, hierarchies) = hybrid();
     let living = make(&dir.path().join("unified"), b"living");
-    let mut cgroups = Cgroups::of_hierarchies(hierarchies);
+    let mut cgroups = Cgroups::walk(hierarchies);
     cgroups.max = cgroups.len() + 2;
     cgroups.made(1_000_001, 0, "/a");
     cgroups.made(1_000_002, 0, "/b");
@@ -103,7 +102,7 @@ fn strange_names_are_text_and_no_containers() {
     ];
     let made = cases.map(|(name, _)| make(&mount, name));
     let short = make(&mount, format!("docker-{}.scope", &ID[1..]).as_bytes());
-    let mut cgroups = Cgroups::of_hierarchies(hierarchies);
+    let mut cgroups = Cgroups::walk(hierarchies);
     for (id, (_, path)) in made.into_iter().zip(cases) {
         let cgroup = cgroups.of(id, u32::MAX).unwrap();
         assert_eq!((cgroup.path.as_str(), cgroup.container.id.as_str()), (path, HOST));
@@ -125,7 +124,7 @@ fn a_process_is_asked_for_the_hierarchy_that_its_id_is_of() {
 /// both hierarchies. Method: this machine's own mounts and this process.
 #[test]
 fn a_living_process_tells_its_cgroup() {
-    let mut cgroups = Cgroups::of_hierarchies(Hierarchies::of_this_node());
+    let mut cgroups = Cgroups::walk(Hierarchies::of_this_node());
     if !cgroups.are_mounted() {
         return println!("skipped: no cgroups are mounted here");
     }
@@ -149,14 +148,15 @@ fn a_living_process_tells_its_cgroup() {
     }
 }
 
-/// The programs tell no ids of v1: its folders must not take the room of v2's, and
-/// a node with v1 alone must be told that its containers cannot be told apart.
+/// Folders of a hierarchy whose ids nobody tells would only take the room of others.
 #[test]
-fn v2_alone_is_followed() {
-    let cgroups = Cgroups::walk();
-    assert!(cgroups.v1().is_none());
+fn v2_alone_is_walked_where_v1_is_not_told() {
+    let (dir, mut hierarchies) = hybrid();
+    make(&dir.path().join("memory"), b"docker");
+    hierarchies.leave_v1();
+    let cgroups = Cgroups::walk(hierarchies);
+    assert!(cgroups.v1().is_none() && cgroups.are_mounted());
     assert!(cgroups.by_id.keys().all(|key| key & CGROUP_V1_BIT == 0));
-    assert_eq!(cgroups.are_mounted(), Hierarchies::of_this_node().v2.is_some());
 }
 
 proptest! {

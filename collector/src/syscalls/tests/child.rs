@@ -59,6 +59,7 @@ fn makes_calls() {
         Ok("connects") => connects(),
         Ok("flood") => flood(),
         Ok("storm") => storm(),
+        Ok("reads") => reads(),
         Ok("reuse") => reuse(),
         Ok("unprivileged") => unprivileged(),
         Ok(actor) if actor.starts_with("actor:") => {
@@ -165,6 +166,21 @@ fn flood() {
             libc::syscall(libc::SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0);
             libc::syscall(libc::SYS_connect, 999, address.as_ptr(), 16);
             libc::syscall(libc::SYS_setpgid, 1, 1);
+        }
+    }
+}
+
+/// Opens one file after the other, four groups of them in turn, and now and then
+/// one to write, on one processor.
+fn reads() {
+    move_into_cgroup();
+    let mut one = nix::sched::CpuSet::new();
+    one.set(nix::sched::sched_getcpu().unwrap()).unwrap();
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &one).unwrap();
+    for number in 0..overload::READS {
+        open_at(libc::AT_FDCWD, format!("no/r{}-{number}", number % 4).as_bytes(), libc::O_RDONLY, 0);
+        if number % overload::READS_A_WRITE == 0 {
+            open_at(libc::AT_FDCWD, format!("no/w{number}").as_bytes(), libc::O_WRONLY, 0);
         }
     }
 }

@@ -6,6 +6,9 @@ use super::*;
 
 /// What a child makes of each, in one go.
 pub(super) const CALLS: i64 = 30_000;
+/// Opens that read, and how many for one that writes.
+pub(super) const READS: i64 = 200_000;
+pub(super) const READS_A_WRITE: i64 = 100;
 
 /// Rows, repeats and losses of one class.
 fn counted(rows: &[Row], losses: &[Row], evt_type: &str, class: &str) -> (i64, i64, i64) {
@@ -92,6 +95,67 @@ async fn calls_are_rows_plus_losses_at_a_slow_pace() {
     let (own, _, lost) = counted(&rows, &losses, "openat", "open");
     assert_eq!(own + lost, CALLS, "{own} rows and {lost} lost");
     assert!(own > 0 && lost > 0, "{own} rows and {lost} lost");
+}
+
+/// Goal: under a flood of opens that read, some stand for others: what was left
+/// out is counted exactly, the weights are an estimate as close as the windows
+/// promise, no group of files is missed, and what writes is never left out.
+/// Method: a small ring, and far more opens than it holds, each of its own path.
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_opens_are_sampled() {
+    if cannot_load() {
+        return;
+    }
+    let (rows, losses, ..) = alone("reads", |config| config.syscalls.file_ring_bytes = 1 << 16).await;
+    let lost = |reason: &str| -> i64 {
+        let own = losses.iter().filter(|loss| loss["class"] == "open" && loss["reason"] == reason);
+        own.map(|loss| loss["count"].as_i64().unwrap()).sum()
+    };
+    let (full, sampled) = (lost("ring_full"), lost("sampled"));
+    let opens = |kind: &str| -> Vec<(String, i64)> {
+        let name = |row: &Row| Some(row.get("fd_nameraw")?.as_str()?.strip_prefix("no/")?.to_owned());
+        let named = rows.iter().filter_map(|row| Some((name(row)?, row["weight"].as_i64()?)));
+        named.filter(|(name, _)| name.starts_with(kind)).collect()
+    };
+    let weight = |kind: &str| -> i64 { opens(kind).iter().map(|(_, weight)| weight).sum() };
+    let (reads, writes, estimate) = (opens("r"), opens("w"), weight("r"));
+    let count = |opens: &[(String, i64)]| i64::try_from(opens.len()).unwrap();
+    let told = format!(
+        "{} reads for {estimate}, {} writes; {sampled} sampled, {full} lost",
+        reads.len(),
+        writes.len()
+    );
+    println!("{told}");
+    let all = READS + READS / READS_A_WRITE;
+    assert_eq!(count(&reads) + count(&writes) + full + sampled, all, "{told}");
+    assert!(sampled > READS / 2, "{told}");
+    assert!(writes.iter().all(|(_, weight)| *weight == 1) && count(&writes) + full >= all - READS, "{told}");
+    // While the level is the same an estimate is less than a window wrong.
+    let most = i64::from(crate::config::Syscalls::default().sample_at_most);
+    let levels = 1 + reads.windows(2).filter(|pair| pair[0].1 != pair[1].1).count();
+    let wrong = most * (2 * i64::try_from(levels).unwrap() + 8);
+    assert!(estimate - READS <= wrong && READS - estimate <= wrong + full * most, "{told}, {levels} levels");
+    for group in ["r0", "r1", "r2", "r3"] {
+        let own = weight(group);
+        assert!(own > estimate / 8 && own < estimate * 3 / 8, "{group}: {own}; {told}");
+    }
+}
+
+/// Goal: sampling can be off; then the ring decides what is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sampled_where_it_is_off() {
+    if cannot_load() {
+        return;
+    }
+    let off = |config: &mut Config| {
+        config.syscalls.file_ring_bytes = 1 << 16;
+        config.syscalls.sample_at_most = 1;
+    };
+    let (rows, losses, ..) = alone("reads", off).await;
+    let (own, repeats, lost) = counted(&rows, &losses, "openat", "open");
+    assert_eq!(own + repeats + lost, READS + READS / READS_A_WRITE);
+    assert!(rows.iter().all(|row| row["weight"] == 1), "a row stands for others");
+    assert!(losses.iter().all(|loss| loss["reason"] != "sampled") && lost > 0, "{lost} lost");
 }
 
 /// Goal: a storm of processes is counted exactly, with a table that has room for
