@@ -8,8 +8,10 @@ use super::Actor;
 pub(super) const ACTORS: &[Actor] = &[
     ("execve", |stage| {
         let (missing, plain) = (CString::new("no-program").unwrap(), stage.file("plain"));
-        let argv =
-            [c"no-program".as_ptr() as u64, c"--with".as_ptr() as u64, c"two  words".as_ptr() as u64, 0];
+        // No literals: a page of the program that nobody has read yet is not there
+        // when the call ends.
+        let words = ["no-program", "--with", "two  words"].map(|word| CString::new(word).unwrap());
+        let argv = [s(&words[0]), s(&words[1]), s(&words[2]), 0];
         let environment = [0_u64];
         let ret = sys(libc::SYS_execve, &[s(&missing), p(&argv), p(&environment)]);
         let filename = stage.text("no-program");
@@ -38,7 +40,8 @@ pub(super) const ACTORS: &[Actor] = &[
     }),
     ("execveat", |stage| {
         let missing = CString::new("no-program").unwrap();
-        let argv = [c"x".as_ptr() as u64, c"y".as_ptr() as u64, 0];
+        let words = ["x", "y"].map(|word| CString::new(word).unwrap());
+        let argv = [s(&words[0]), s(&words[1]), 0];
         let ret = sys(libc::SYS_execveat, &[fd(stage.sub), s(&missing), p(&argv), 0, 0x100]);
         let (folder, path) = (format!("<d>{}", stage.text("sub")), stage.text("sub/no-program"));
         let arguments = [
