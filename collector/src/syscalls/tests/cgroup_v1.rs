@@ -82,10 +82,16 @@ async fn who_names_a_container_counts() {
         for (mark, v1, v2) in runs {
             let v1 = Folder::at(mount.join(&v1[1..]));
             let v2 = Folder::new(&v2[1..], "");
-            let both =
-                format!("echo $$ > {}/cgroup.procs && echo $$ > {}/cgroup.procs", v1.0.display(), v2.0.display());
+            let both = format!(
+                "echo $$ > {}/cgroup.procs && echo $$ > {}/cgroup.procs",
+                v1.0.display(),
+                v2.0.display()
+            );
             let script = format!("{both} && exec /bin/sh -c ': {mark}'");
-            assert!(quiet(Command::new("/bin/sh").args(["-c", &script])).status().unwrap().success(), "{mark}");
+            assert!(
+                quiet(Command::new("/bin/sh").args(["-c", &script])).status().unwrap().success(),
+                "{mark}"
+            );
         }
     })
     .await;
