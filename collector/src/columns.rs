@@ -473,11 +473,11 @@ mod tests {
     fn set(columns: &mut Columns, number: u8) {
         let text = format!("n{}", number % 5);
         let cells = [ProcessCells { pid: number.into(), name: Some(&text), ..Default::default() }; 3];
-        columns.text("proc_name", (number % 3 != 0).then_some(&text));
-        columns.int("proc_pid", (number % 4 != 0).then_some(number.into()));
-        columns.boolean("evt_failed", (number % 2 != 0).then_some(number > 100));
-        columns.time("time", (number % 7 != 0).then_some(number.into()));
-        if number % 5 != 0 {
+        columns.text("proc_name", (!number.is_multiple_of(3)).then_some(&text));
+        columns.int("proc_pid", (!number.is_multiple_of(4)).then_some(number.into()));
+        columns.boolean("evt_failed", (!number.is_multiple_of(2)).then_some(number > 100));
+        columns.time("time", (!number.is_multiple_of(7)).then_some(number.into()));
+        if !number.is_multiple_of(5) {
             columns.pairs("evt_arg", vec![("name", text.as_str()); usize::from(number % 3)]);
             columns.processes("proc_ancestors", cells.into_iter().take(usize::from(number % 4)));
             columns.texts("proc_env", vec![&text; usize::from(number % 2)]);

@@ -90,14 +90,12 @@ fn says(rows: &[Row], id: &str, setup: bool) -> BTreeSet<String> {
     rows.iter().filter(wanted).map(|row| row["proc_name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Goal: the first program of a container is attributed to it, whatever the
-/// runtime's pattern, and the runtime's own process in it is told apart.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_first_program_of_a_container_is_its_own() {
-    if cannot_run(&["runc"]) {
-        return;
-    }
-    let cases: Vec<(String, String, &str, Option<&str>)> = [
+/// A container's cgroup, id, runtime and pod.
+type Case = (String, String, &'static str, Option<&'static str>);
+
+/// One of each runtime's patterns.
+fn patterns() -> Vec<Case> {
+    [
         (format!("/kubepods/burstable/pod{UID}/{{}}"), "containerd", Some(UID)),
         (format!("/kubepods/pod{UID}/crio-{{}}"), "cri-o", Some(UID)),
         ("/docker/{}".to_owned(), "docker", None),
@@ -110,24 +108,39 @@ async fn the_first_program_of_a_container_is_its_own() {
         let id = format!("{ID}{index:05x}");
         (pattern.replace("{}", &id), id, runtime, pod)
     })
-    .collect();
-    let pods = Pods::default();
-    let container = |name: &str, id: &str| PodContainer {
+    .collect()
+}
+
+/// What the API tells of a pod with this container.
+fn web(id: &str) -> Pod {
+    let container = PodContainer {
         id: id.to_owned(),
-        name: name.to_owned(),
+        name: "web".to_owned(),
         image: "registry/shell:1".to_owned(),
         mounts: vec!["/:/host::true:private".to_owned()],
         start_us: Some(1),
         ..Default::default()
     };
-    pods.upsert(Pod {
+    Pod {
         uid: UID.to_owned(),
         namespace: "shop".to_owned(),
         name: "web-0".to_owned(),
         service_account: "web".to_owned(),
-        containers: vec![container("web", &cases[0].1)],
+        containers: vec![container],
         ..Default::default()
-    });
+    }
+}
+
+/// Goal: the first program of a container is attributed to it, whatever the
+/// runtime's pattern, and the runtime's own process in it is told apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_program_of_a_container_is_its_own() {
+    if cannot_run(&["runc"]) {
+        return;
+    }
+    let cases = patterns();
+    let pods = Pods::default();
+    pods.upsert(web(&cases[0].1));
     let marker = unique("first");
     let (ran, said) = (cases.clone(), marker.clone());
     let (rows, _) = capture_with(
