@@ -201,6 +201,12 @@ fn call_last(_ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Memory of the record that is filled last.
+#[inline(always)]
+unsafe fn cell(record: *mut CallRecord) -> *mut u32 {
+    unsafe { &raw mut (*record).header.size }
+}
+
 /// Keeps the length of the texts so far for the next program.
 #[inline(always)]
 unsafe fn keep(record: *mut CallRecord, length: usize) {
@@ -298,12 +304,10 @@ unsafe fn path(record: *mut CallRecord, length: usize, arg: u8, folder: u8, slot
         }
         let to = (&raw mut (*record).text as *mut u8).add(length);
         let fd = if folder == CWD { AT_FDCWD } else { (*record).body.args[(folder & 7) as usize % 6] as i32 };
-        let walked = if fd == AT_FDCWD {
-            walk::walk_cwd(to)
-        } else {
+        if fd != AT_FDCWD {
             (*record).header.flags |= if slot == text::PATH { flag::BY_FOLDER } else { flag::BY_FOLDER2 };
-            walk::walk_file(to, walk::file_of(fd as u32))
-        };
+        }
+        let walked = walk::walk_folder(to, cell(record), if fd == AT_FDCWD { None } else { Some(fd as u32) });
         bounded(record, length, slot + 1, walked)
     }
 }
@@ -346,7 +350,7 @@ unsafe fn extra(record: *mut CallRecord, length: usize, shape: &Shape) -> usize 
             return bounded(record, length, text::EXTRA, size_of::<Capabilities>() as u32);
         }
         if shape.bits & bits::NEW_CWD != 0 {
-            let walked = walk::walk_cwd(to);
+            let walked = walk::walk_folder(to, cell(record), None);
             return bounded(record, length, text::EXTRA, walked);
         }
         if shape.extra == NONE {
@@ -380,14 +384,15 @@ unsafe fn file(record: *mut CallRecord, length: usize, shape: &Shape) -> usize {
         if file.is_null() {
             return length;
         }
-        (*body).file = walk::identity(file);
-        if has(&task::FILE_MODE) && task::probe::<u32>(file, &task::FILE_MODE) & CREATED != 0 {
+        let file = walk::opened(file);
+        (*body).file = walk::identity(file.inode);
+        if file.mode & CREATED != 0 {
             (*record).header.flags |= flag::CREATED;
         }
         if shape.bits & bits::WALK == 0 || length > TEXT_MAX - WALK_MAX {
             return length;
         }
-        let walked = walk::walk_file((&raw mut (*record).text as *mut u8).add(length), file);
+        let walked = walk::walk_file((&raw mut (*record).text as *mut u8).add(length), cell(record), &file);
         bounded(record, length, text::TARGET, walked)
     }
 }

@@ -164,7 +164,11 @@ unsafe fn copy_string(record: *mut ExecRecord, length: usize, from: u64) -> usiz
 unsafe fn walk_to(record: *mut ExecRecord, length: usize, file: *const u8) -> usize {
     unsafe {
         let Some(to) = place(record, length) else { return 0 };
-        let walked = if file.is_null() { walk::walk_cwd(to) } else { walk::walk_file(to, file) };
+        let cell = &raw mut (*record).header.size;
+        let walked = match file.is_null() {
+            true => walk::walk_folder(to, cell, None),
+            false => walk::walk_file(to, cell, &walk::opened(file)),
+        };
         if walked as usize > WALK_MAX { 0 } else { walked as usize }
     }
 }
@@ -173,8 +177,8 @@ unsafe fn walk_to(record: *mut ExecRecord, length: usize, file: *const u8) -> us
 #[inline(always)]
 unsafe fn executable(body: *mut Exec, file: *const u8) -> u16 {
     unsafe {
-        (*body).file = walk::identity(file);
         let inode = reach(file, &task::FILE_INODE);
+        (*body).file = walk::identity(inode);
         (*body).exe_uid = probe(inode, &task::INODE_UID);
         (*body).exe_gid = probe(inode, &task::INODE_GID);
         (*body).exe_ctime_ns = 0;

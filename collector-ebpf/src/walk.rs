@@ -3,9 +3,15 @@
 //! A path is walked from its last part to the process's root and over mounts on
 //! the way. Nothing is locked: what is renamed meanwhile may be a mixture, as
 //! in every reader that does not stop the machine.
+//!
+//! Each read of the kernel's memory is a call that costs as much as a dozen
+//! instructions, so what lies together is read together. Where it lies is told
+//! by the loader; a kernel that has a structure laid out otherwise has its
+//! members read one by one.
 
 #![allow(unsafe_code)]
 
+use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use bailiwick_collector_ebpf::File;
@@ -19,6 +25,58 @@ const PARTS_MAX: u32 = 48;
 const PART_MAX: u32 = 256;
 /// The most bytes of a walked path.
 pub(crate) const WALK_MAX: usize = 4096;
+
+/// Words read at once of a `struct file`, and of a `struct inode`.
+const FILE_WORDS: usize = 12;
+const INODE_WORDS: usize = 10;
+/// Bytes of a name that a `struct dentry` has room for, or less.
+const SHORT_NAME: usize = 32;
+
+/// Whether `struct file` has what is read of it in its first [`FILE_WORDS`], and
+/// `struct inode` likewise.
+#[unsafe(no_mangle)]
+static FILE_TOGETHER: Global<u32> = Global::new(0);
+/// Whether a `struct dentry` has parent, name and the room for a short name in a
+/// row, and a `struct mount` parent, place and `struct vfsmount`.
+#[unsafe(no_mangle)]
+static DENTRY_TOGETHER: Global<u32> = Global::new(0);
+
+/// An open file as it was read.
+#[derive(Clone, Copy)]
+pub(crate) struct Opened {
+    pub(crate) mode: u32,
+    pub(crate) inode: *const u8,
+    place: Place,
+}
+
+/// A `struct path`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Place {
+    mnt: *const u8,
+    dentry: *const u8,
+}
+
+/// A `struct dentry` from its parent on.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Dentry {
+    parent: *const u8,
+    hash: u32,
+    len: u32,
+    name: *const u8,
+    inode: *const u8,
+    short: [u64; SHORT_NAME / 8],
+}
+
+/// A `struct mount` from its parent on.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Mount {
+    parent: *const u8,
+    mountpoint: *const u8,
+    root: *const u8,
+}
 
 /// The address of the `struct file` behind a descriptor of the current task; null
 /// if there is none.
@@ -34,83 +92,170 @@ pub(crate) unsafe fn file_of(fd: u32) -> *const u8 {
     }
 }
 
+/// Reads an open file.
+#[inline(always)]
+pub(crate) unsafe fn opened(file: *const u8) -> Opened {
+    unsafe {
+        if FILE_TOGETHER.load() == 0 {
+            let place = bpf_probe_read_kernel(file.add(task::FILE_PATH.load() as usize) as *const Place);
+            return Opened {
+                mode: if has(&task::FILE_MODE) { probe(file, &task::FILE_MODE) } else { 0 },
+                inode: reach(file, &task::FILE_INODE),
+                place: place.unwrap_or(NOWHERE),
+            };
+        }
+        let words = bpf_probe_read_kernel(file as *const [u64; FILE_WORDS]).unwrap_or([0; FILE_WORDS]);
+        let place = task::FILE_PATH.load() as usize / 8;
+        Opened {
+            mode: among(&words, &task::FILE_MODE) as u32,
+            inode: among(&words, &task::FILE_INODE) as *const u8,
+            place: Place {
+                mnt: words[place % FILE_WORDS] as *const u8,
+                dentry: words[(place + 1) % FILE_WORDS] as *const u8,
+            },
+        }
+    }
+}
+
+const NOWHERE: Place = Place { mnt: core::ptr::null(), dentry: core::ptr::null() };
+
+/// A member of what was read together; its bytes are the lowest.
+#[inline(always)]
+fn among<const N: usize>(words: &[u64; N], offset: &Global<u32>) -> u64 {
+    let bytes = offset.load() as usize;
+    words[bytes / 8 % N] >> (bytes % 8 * 8)
+}
+
 /// Which file it is.
 #[inline(always)]
-pub(crate) unsafe fn identity(file: *const u8) -> File {
+pub(crate) unsafe fn identity(inode: *const u8) -> File {
     unsafe {
-        let inode = reach(file, &task::FILE_INODE);
+        if FILE_TOGETHER.load() == 0 {
+            return File {
+                ino: probe(inode, &task::INODE_INO),
+                dev: probe(reach(inode, &task::INODE_SB), &task::SB_DEV),
+                mode: probe::<u16>(inode, &task::INODE_MODE) as u32,
+            };
+        }
+        let words = bpf_probe_read_kernel(inode as *const [u64; INODE_WORDS]).unwrap_or([0; INODE_WORDS]);
         File {
-            ino: probe(inode, &task::INODE_INO),
-            dev: probe(reach(inode, &task::INODE_SB), &task::SB_DEV),
-            mode: probe::<u16>(inode, &task::INODE_MODE) as u32,
+            ino: among(&words, &task::INODE_INO),
+            dev: probe(among(&words, &task::INODE_SB) as *const u8, &task::SB_DEV),
+            mode: among(&words, &task::INODE_MODE) as u16 as u32,
         }
     }
 }
 
 /// Walks the path of an open file into `to`, which has room for [`WALK_MAX`]
-/// bytes; how many were written.
+/// bytes; how many were written. `cell` is memory of a map that nobody needs.
 #[inline(always)]
-pub(crate) unsafe fn walk_file(to: *mut u8, file: *const u8) -> u32 {
-    if file.is_null() || !has(&task::FILE_PATH) {
-        return 0;
-    }
-    unsafe { walk(to, file.add(task::FILE_PATH.load() as usize)) }
+pub(crate) unsafe fn walk_file(to: *mut u8, cell: *mut u32, file: &Opened) -> u32 {
+    unsafe { walk(to, cell, file.place) }
 }
 
-/// Walks the current task's working directory.
+/// Walks the path of the file behind a descriptor, or the working directory for
+/// none.
 #[inline(always)]
-pub(crate) unsafe fn walk_cwd(to: *mut u8) -> u32 {
+pub(crate) unsafe fn walk_folder(to: *mut u8, cell: *mut u32, fd: Option<u32>) -> u32 {
     unsafe {
-        let fs = follow(current(), &task::TASK_FS);
-        walk(to, fs.add(task::FS_PWD.load() as usize))
+        let path = match fd {
+            Some(fd) => {
+                let file = file_of(fd);
+                if file.is_null() {
+                    return 0;
+                }
+                file.add(task::FILE_PATH.load() as usize)
+            }
+            None => follow(current(), &task::TASK_FS).add(task::FS_PWD.load() as usize),
+        };
+        walk(to, cell, bpf_probe_read_kernel(path as *const Place).unwrap_or(NOWHERE))
     }
 }
 
-/// Walks a `struct path`.
+/// The length so far is kept in memory of a map: what is read from there is any
+/// number to the verifier, which so need not look at every round for every length.
 #[inline(never)]
-unsafe fn walk(to: *mut u8, path: *const u8) -> u32 {
+unsafe fn walk(to: *mut u8, cell: *mut u32, from: Place) -> u32 {
     unsafe {
-        let fs = follow(current(), &task::TASK_FS);
-        let root = fs.add(task::FS_ROOT.load() as usize);
-        let root_dentry = reach(root, &task::PATH_DENTRY);
-        let root_mnt = reach(root, &task::PATH_MNT);
-        let mut dentry = reach(path, &task::PATH_DENTRY);
-        let mut mnt = reach(path, &task::PATH_MNT);
-        let mut length: usize = 0;
+        let root = follow(current(), &task::TASK_FS).add(task::FS_ROOT.load() as usize);
+        let root = bpf_probe_read_kernel(root as *const Place).unwrap_or(NOWHERE);
+        let mut dentry = from.dentry;
+        let mut at = from.mnt.wrapping_sub(task::MOUNT_MNT.load() as usize);
+        let root_at = root.mnt.wrapping_sub(task::MOUNT_MNT.load() as usize);
+        let mut mount = mount(at);
+        cell.write_volatile(0);
         let mut part = 0;
         while part < PARTS_MAX {
             part += 1;
-            if dentry == root_dentry && mnt == root_mnt {
+            if dentry == root.dentry && at == root_at {
                 break;
             }
-            let parent = reach(dentry, &task::DENTRY_PARENT);
-            if dentry == reach(mnt, &task::VFSMOUNT_ROOT) {
-                let mount = mnt.sub(task::MOUNT_MNT.load() as usize);
-                let above = reach(mount, &task::MOUNT_PARENT);
-                if above == mount {
+            if dentry == mount.root {
+                if mount.parent == at {
                     break;
                 }
-                dentry = reach(mount, &task::MOUNT_MOUNTPOINT);
-                mnt = above.add(task::MOUNT_MNT.load() as usize);
+                dentry = mount.mountpoint;
+                at = mount.parent;
+                mount = self::mount(at);
                 continue;
             }
+            let length = cell.read_volatile() as usize;
             if length > WALK_MAX - PART_MAX as usize {
                 break;
             }
-            let name = reach(dentry, &task::DENTRY_NAME);
-            let place = to.add(length) as *mut c_void;
-            let copied = bpf_probe_read_kernel_str(place, PART_MAX, name as *const c_void);
-            if copied <= 0 || copied > PART_MAX as i64 {
+            let (parent, copied) = name(to.add(length), dentry);
+            if copied == 0 {
                 break;
             }
-            // Masked, so that the verifier need not tell the lengths of all rounds apart.
-            length = (length + copied as usize) & (2 * WALK_MAX - 1);
+            cell.write_volatile(length as u32 + copied);
             // What is in no folder is its own parent.
             if parent == dentry {
                 break;
             }
             dentry = parent;
         }
-        length as u32
+        cell.read_volatile()
+    }
+}
+
+/// What a mount is on, and its root.
+#[inline(always)]
+unsafe fn mount(at: *const u8) -> Mount {
+    const NO_MOUNT: Mount =
+        Mount { parent: core::ptr::null(), mountpoint: core::ptr::null(), root: core::ptr::null() };
+    unsafe {
+        let parent = at.wrapping_add(task::MOUNT_PARENT.load() as usize);
+        if DENTRY_TOGETHER.load() != 0 {
+            return bpf_probe_read_kernel(parent as *const Mount).unwrap_or(NO_MOUNT);
+        }
+        Mount {
+            parent: reach(at, &task::MOUNT_PARENT),
+            mountpoint: reach(at, &task::MOUNT_MOUNTPOINT),
+            root: reach(at.wrapping_add(task::MOUNT_MNT.load() as usize), &task::VFSMOUNT_ROOT),
+        }
+    }
+}
+
+/// Copies a dentry's name; its parent, and the bytes copied with terminator, 0 if
+/// it could not be read.
+#[inline(always)]
+unsafe fn name(to: *mut u8, dentry: *const u8) -> (*const u8, u32) {
+    unsafe {
+        let start = dentry.wrapping_add(task::DENTRY_PARENT.load() as usize);
+        let (parent, name) = if DENTRY_TOGETHER.load() != 0 {
+            let Ok(read) = bpf_probe_read_kernel(start as *const Dentry) else {
+                return (core::ptr::null(), 0);
+            };
+            let short = start.wrapping_add(core::mem::offset_of!(Dentry, short));
+            if read.name == short && read.len < SHORT_NAME as u32 {
+                core::ptr::write_unaligned(to as *mut [u64; SHORT_NAME / 8], read.short);
+                return (read.parent, read.len + 1);
+            }
+            (read.parent, read.name)
+        } else {
+            (reach(dentry, &task::DENTRY_PARENT), reach(dentry, &task::DENTRY_NAME))
+        };
+        let copied = bpf_probe_read_kernel_str(to as *mut c_void, PART_MAX, name as *const c_void);
+        (parent, if copied <= 0 || copied > PART_MAX as i64 { 0 } else { copied as u32 })
     }
 }

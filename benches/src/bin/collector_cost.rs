@@ -40,6 +40,9 @@ struct Arguments {
     /// The same for a collector that watches programs alone; without it there is none
     #[arg(long)]
     programs_only: Option<String>,
+    /// Without the peers
+    #[arg(long)]
+    alone: bool,
     /// Where spool and files are made
     #[arg(long, default_value = "/dev/shm")]
     dir: PathBuf,
@@ -98,7 +101,7 @@ fn bench(arguments: &Arguments) -> Outcome<()> {
     println!("{profile} profile, {} rounds of {} windows", arguments.rounds, arguments.windows);
     let mut watchers = vec![Watcher::Nobody, Watcher::Bailiwick];
     watchers.extend(arguments.programs_only.as_ref().map(|_| Watcher::ProgramsOnly));
-    watchers.extend(Peer::ALL.map(Watcher::Peer));
+    watchers.extend(Peer::ALL.into_iter().filter(|_| !arguments.alone).map(Watcher::Peer));
     let mut random = StdRng::seed_from_u64(arguments.seed);
     let mut results = Results::default();
     for _ in 0..arguments.rounds.max(1) {

@@ -182,7 +182,40 @@ pub(super) fn resolve(btf: &[u8], subsystem: Option<&str>) -> Result<Vec<(&'stat
     let unreachable = values.iter().any(|(global, at)| TO_SUBSYSTEM.contains(global) && *at == ABSENT);
     let place = subsystem.filter(|_| !unreachable).and_then(|name| btf.enumerator(name));
     values.push((SUBSYSTEM, place.unwrap_or(ABSENT)));
+    let together = together(&values, btf.offset("dentry", "d_name.hash_len"), short_name(&btf));
+    values.extend(together.map(|(global, holds)| (global, u32::from(holds))));
     Ok(values)
+}
+
+/// Where a short name lies in its dentry.
+fn short_name(btf: &Btf<'_>) -> Option<u32> {
+    btf.offset("dentry", "d_shortname").or_else(|| btf.offset("dentry", "d_iname"))
+}
+
+/// Whether members lie as close as the programs that read them at once expect;
+/// see `collector-ebpf/src/walk.rs`.
+fn together(
+    values: &[(&'static str, u32)],
+    hash_len: Option<u32>,
+    short_name: Option<u32>,
+) -> [(&'static str, bool); 2] {
+    let at = |name: &str| values.iter().find(|value| value.0 == name).map_or(ABSENT, |value| value.1);
+    let within = |names: &[&str], bytes: u32| names.iter().all(|name| at(name) <= bytes - 8);
+    let follow = |from: u32, next: &[(u32, u32)]| {
+        from != ABSENT && next.iter().all(|(at, after)| *at == from.saturating_add(*after))
+    };
+    let file = within(&["FILE_MODE", "FILE_INODE"], 96)
+        && within(&["INODE_MODE", "INODE_SB", "INODE_INO"], 80)
+        && at("FILE_PATH") <= 80
+        && at("FILE_PATH").is_multiple_of(8);
+    let absent = |offset: Option<u32>| offset.unwrap_or(ABSENT);
+    let dentry = follow(
+        at("DENTRY_PARENT"),
+        &[(absent(hash_len), 8), (at("DENTRY_NAME"), 16), (absent(short_name), 32)],
+    );
+    let mount = follow(at("MOUNT_PARENT"), &[(at("MOUNT_MOUNTPOINT"), 8), (at("MOUNT_MNT"), 16)])
+        && at("VFSMOUNT_ROOT") == 0;
+    [("FILE_TOGETHER", file), ("DENTRY_TOGETHER", dentry && mount && cfg!(target_endian = "little"))]
 }
 
 #[cfg(test)]
