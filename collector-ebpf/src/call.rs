@@ -441,6 +441,8 @@ unsafe fn failed_args(record: *mut CallRecord, length: usize, given: u64, compat
             let to = (&raw mut (*record).text as *mut u8).add(end) as *mut c_void;
             let copied = bpf_probe_read_user_str(to, FAILED_ARG_MAX, address as *const c_void);
             if copied <= 0 || copied > FAILED_ARG_MAX as i64 {
+                // Not in memory: nobody has read it so far.
+                (*record).header.flags |= flag::TRUNCATED;
                 break;
             }
             end += copied as usize;

@@ -105,8 +105,7 @@ const fn shape(ring: Ring, class: u32) -> Shape {
 
 const PRIVILEGE: Shape = shape(Ring::Process, class::PRIVILEGE);
 const CHANGE: Shape = shape(Ring::File, class::CHANGE);
-const OPENED: Shape =
-    Shape { file: RET, bits: bits::WALK | bits::SAMPLED, ..shape(Ring::File, class::OPEN) };
+const OPENED: Shape = Shape { file: RET, bits: bits::WALK | bits::SAMPLED, ..shape(Ring::File, class::OPEN) };
 const DUPLICATED: Shape = Shape { file: RET, bits: bits::WALK, ..shape(Ring::File, class::DUP) };
 const IDENTITY: Shape = Shape { bits: bits::CAPABILITIES, ..PRIVILEGE };
 const EXEC: Shape = shape(Ring::Process, class::EXEC);

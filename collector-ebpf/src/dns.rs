@@ -2,11 +2,11 @@
 
 #![allow(unsafe_code)]
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::macros::{cgroup_skb, map};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::SkBuffContext;
-use aya_ebpf::EbpfContext;
 use bailiwick_collector_ebpf::{DNS_MAX, Dns, Header, class, kind};
 use core::ffi::c_void;
 use core::mem::size_of;

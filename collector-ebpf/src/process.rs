@@ -131,7 +131,13 @@ unsafe fn place(record: *mut ExecRecord, length: usize) -> Option<*mut u8> {
 /// Copies arguments or environment, which lie in one piece at the top of the
 /// stack; the bytes copied, and what went wrong as a flag.
 #[inline(always)]
-unsafe fn copy_block(record: *mut ExecRecord, length: usize, start: u64, end: u64, most: u64) -> (usize, u16) {
+unsafe fn copy_block(
+    record: *mut ExecRecord,
+    length: usize,
+    start: u64,
+    end: u64,
+    most: u64,
+) -> (usize, u16) {
     unsafe {
         let Some(to) = place(record, length) else { return (0, flag::TRUNCATED) };
         let there = end.wrapping_sub(start);
@@ -199,16 +205,20 @@ unsafe fn executable(body: *mut Exec, file: *const u8) -> u16 {
 #[inline(always)]
 unsafe fn session(body: *mut Exec, task: *const u8) {
     unsafe {
-        (*body).vpid =
-            if has(&task::TASK_THREAD_PID) { task::virtual_pid(reach(task, &task::TASK_THREAD_PID)) } else { 0 };
+        (*body).vpid = if has(&task::TASK_THREAD_PID) {
+            task::virtual_pid(reach(task, &task::TASK_THREAD_PID))
+        } else {
+            0
+        };
         let signal = follow(task, &task::TASK_SIGNAL);
         (*body).sid = 0;
         (*body).pgid = 0;
         (*body).vpgid = 0;
         if has(&task::SIGNAL_PIDS) && has(&task::PID_NUMBERS) {
             let pids = signal.add(task::SIGNAL_PIDS.load() as usize);
-            let [group, session] = aya_ebpf::helpers::bpf_probe_read_kernel(pids.add(GROUP * 8) as *const [u64; 2])
-                .unwrap_or_default();
+            let [group, session] =
+                aya_ebpf::helpers::bpf_probe_read_kernel(pids.add(GROUP * 8) as *const [u64; 2])
+                    .unwrap_or_default();
             const { assert!(SESSION == GROUP + 1) };
             (*body).sid = probe(session as *const u8, &task::PID_NUMBERS);
             (*body).pgid = probe(group as *const u8, &task::PID_NUMBERS);

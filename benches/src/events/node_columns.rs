@@ -28,7 +28,9 @@ fn column(field: &Field, events: &[Event]) -> ArrayRef {
         DataType::Boolean => Arc::new(events.iter().map(|event| flag(name, event)).collect::<BooleanArray>()),
         DataType::Timestamp(..) => {
             let times = events.iter().map(|event| match name {
-                "proc_start_time" => event.process.start_us,
+                "proc_start_time" | "proc_exe_ino_ctime" | "proc_exe_ino_mtime" | "container_start_ts" => {
+                    event.process.start_us
+                }
                 _ => event.time_us,
             });
             Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
@@ -70,6 +72,9 @@ fn text(name: &str, event: &Event, to: &mut String) -> Option<()> {
         "proc_pname" => write!(to, "{parent}"),
         "proc_pexe" | "proc_pexepath" => write!(to, "/usr/bin/{parent}"),
         "proc_pcmdline" => write!(to, "{parent} --supervise"),
+        "proc_sname" => write!(to, "{parent}"),
+        "thread_cap_permitted" | "thread_cap_effective" => write!(to, "CAP_NET_BIND_SERVICE"),
+        "user_loginname" => write!(to, "<NA>"),
         "user_name" | "group_name" => write!(to, "{}", if pod % 3 == 0 { "root" } else { "app" }),
         "container_id" => write!(to, "{pod:064x}"),
         "container_name" => write!(to, "web-{pod}"),
@@ -77,6 +82,8 @@ fn text(name: &str, event: &Event, to: &mut String) -> Option<()> {
         "container_image" => write!(to, "registry.example/team-{namespace}/web:1.{pod}"),
         "container_image_repository" => write!(to, "registry.example/team-{namespace}/web"),
         "container_image_tag" => write!(to, "1.{pod}"),
+        "container_image_digest" => write!(to, "sha256:{pod:064x}"),
+        "k8s_sa_name" => write!(to, "web"),
         "k8s_ns_name" => write!(to, "team-{namespace}"),
         "k8s_pod_name" => write!(to, "web-{pod}-7d9f8c6b5-x{pod:04}"),
         "k8s_pod_uid" => write!(to, "00000000-0000-4000-8000-{pod:012}"),
@@ -115,12 +122,19 @@ fn int(name: &str, event: &Event) -> Option<i64> {
         ("evt_rawres", _) => Some(event.rawres),
         ("proc_pid" | "thread_tid", _) => Some(pid),
         ("proc_vpid", _) => Some(pid % 300),
+        ("proc_pgid", _) => Some(pid),
+        ("proc_vpgid", _) => Some(pid % 300),
+        ("proc_pvpid" | "weight", _) => Some(1),
+        ("proc_duration", _) => Some((event.time_us - event.process.start_us) * 1_000),
+        ("proc_exe_ino", _) => Some(70_000 + pod as i64),
         ("proc_ppid" | "proc_sid", _) => Some(1_000 + pod as i64),
         ("proc_tty" | "repeats", _) => Some(0),
         ("proc_exit_code", Kind::Exit) => Some(0),
         ("user_uid" | "group_gid", _) => Some(if pod % 3 == 0 { 0 } else { 1_000 }),
         ("user_loginuid", _) => Some(-1),
         ("fd_num", Kind::Open { .. } | Kind::Connect { .. }) => Some(event.rawres.max(3)),
+        ("fd_ino", Kind::Open { .. } | Kind::Connect { .. }) => Some(100_000 + event.seq % 5_000),
+        ("fd_dev", Kind::Open { .. }) => Some(2_049),
         ("fd_sport" | "fd_rport", Kind::Connect { port, .. }) => Some(*port),
         ("fd_cport" | "fd_lport", Kind::Connect { local_port, .. }) => Some(*local_port),
         ("cgroup_id" | "mnt_ns" | "pid_ns", _) => Some(4_026_531_840 + pod as i64),
@@ -135,7 +149,11 @@ fn flag(name: &str, event: &Event) -> Option<bool> {
         ("evt_is_open_write", Kind::Open { write, .. }) => Some(*write),
         ("evt_is_open_exec" | "evt_is_open_create", Kind::Open { .. }) => Some(false),
         ("proc_is_exe_writable" | "proc_is_exe_upper_layer" | "proc_is_exe_from_memfd", _) => Some(false),
-        ("container_privileged", _) => Some(false),
+        ("container_privileged" | "container_setup" | "proc_is_sid_leader" | "proc_is_vpgid_leader", _) => {
+            Some(false)
+        }
+        ("fd_connected", Kind::Connect { .. }) => Some(event.rawres >= 0),
+        ("fd_is_server", Kind::Connect { .. }) => Some(false),
         _ => None,
     }
 }

@@ -351,7 +351,7 @@ impl Processes {
     /// parent. Answers whether the process is known.
     pub(super) fn confirm(&mut self, pid: u32, start_boot_ns: u64, ppid: u32) -> bool {
         let Some(process) = self.by_pid.get_mut(&pid).filter(|process| process.is(start_boot_ns)) else {
-            return false;
+            return self.replaced.contains_key(&(pid, start_boot_ns));
         };
         if process.is_exact && process.ppid == ppid {
             return true;

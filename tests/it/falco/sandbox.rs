@@ -27,6 +27,8 @@ pub(crate) struct Sandbox {
 const FEW: [&str; 6] =
     ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 const MORE: [&str; 5] = ["CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_PTRACE", "CAP_FOWNER"];
+/// What a capable container's users besides root keep.
+const AS_CAPABLE: &str = "+sys_admin,+dac_override";
 
 // === impl Sandbox ===
 
@@ -85,9 +87,31 @@ impl Sandbox {
             Place::Container | Place::Capable => {
                 let mut command = Command::new("runc");
                 command.arg("exec");
-                let user = user.map(|user| if user == "root" { "0:0".to_owned() } else { number(user) });
-                command.args(user.into_iter().flat_map(|user| ["--user".to_owned(), user]));
-                command.arg(self.id(place));
+                let user = user.filter(|user| *user != "root").map(number);
+                match (place, user) {
+                    // A capable container's other users are as capable.
+                    (Place::Capable, Some((user, group))) => {
+                        command.args([
+                            &self.id(place),
+                            "setpriv",
+                            "--clear-groups",
+                            "--reuid",
+                            &user,
+                            "--regid",
+                            &group,
+                        ]);
+                        command.args([
+                            format!("--inh-caps={AS_CAPABLE}"),
+                            format!("--ambient-caps={AS_CAPABLE}"),
+                        ]);
+                    }
+                    (_, Some((user, group))) => {
+                        command.args(["--user", &format!("{user}:{group}"), &self.id(place)]);
+                    }
+                    (_, None) => {
+                        command.arg(self.id(place));
+                    }
+                }
                 command
             }
         };
@@ -170,11 +194,11 @@ fn identity(place: Place) -> String {
 }
 
 /// A user's and its group's number.
-fn number(user: &str) -> String {
+fn number(user: &str) -> (String, String) {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
     let line = passwd.lines().find(|line| line.split(':').next() == Some(user)).unwrap();
     let mut fields = line.split(':').skip(2);
-    format!("{}:{}", fields.next().unwrap(), fields.next().unwrap())
+    (fields.next().unwrap().to_owned(), fields.next().unwrap().to_owned())
 }
 
 /// Whether there is such a user here.

@@ -120,7 +120,8 @@ fn act(test: &Value, sandbox: &Sandbox) -> Option<Case> {
 
 /// Copies itself into memory and starts that.
 const FILELESS: &str = r#"
-    my $fd = syscall(319, "eg_memfd", 0);
+    my $name = "eg_memfd";
+    my $fd = syscall(319, $name, 0);
     open(my $to, ">&=", $fd); open(my $from, "<", "/bin/true");
     binmode $to; binmode $from; my $code = do { local $/; <$from> };
     print $to $code; $to->flush;
@@ -156,29 +157,55 @@ fn stepped(step: &Value, process: Option<&Value>, place: Place, sandbox: &Sandbo
     sandbox.copy("/usr/bin/perl", &path);
     let user = process.and_then(|process| process["user"].as_str());
     let code = call(step["syscall"].as_str().unwrap(), &step["args"]);
-    sandbox.run(place, user, &[&path, "-e", &code]);
+    let output = sandbox.run(place, user, &[&path, "-e", &code]);
+    if !output.stderr.is_empty() {
+        println!("{code}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
-/// The call as a line of Perl.
+/// The call as Perl, which hands over no literal: what is called might write to it.
 fn call(name: &str, args: &Value) -> String {
+    let (number, rest) = made(name, args);
+    let strings: Vec<_> =
+        rest.iter().filter(|arg| arg.starts_with('\'') || arg.starts_with("pack")).collect();
+    let mut next = 0..strings.len();
+    let mut named = |arg: &String| match strings.contains(&arg) {
+        true => next.next().map_or_else(String::new, |at| format!("$given[{at}]")),
+        false => arg.clone(),
+    };
+    let args: Vec<_> = rest.iter().map(&mut named).collect();
+    let strings: Vec<_> = strings.iter().map(|arg| arg.as_str()).collect();
+    format!("my @given = ({}); syscall({number}, {}) >= 0 or die $!", strings.join(", "), args.join(", "))
+}
+
+/// Its number, and its arguments as Perl's expressions.
+fn made(name: &str, args: &Value) -> (u32, Vec<String>) {
     let text = |name: &str| format!("'{}'", args[name].as_str().unwrap());
     let how = if args["how"].is_object() { &args["how"] } else { args };
     let flags = || how["flags"].as_str().unwrap().split('|').map(flag).sum::<u64>();
     let mode = how["mode"].as_u64().unwrap_or(0o644);
+    let here = || "-100".to_owned();
     match name {
-        "open" => format!("syscall(2, {}, {}, {mode})", text("pathname"), flags()),
-        "openat" => format!("syscall(257, -100, {}, {}, {mode})", text("pathname"), flags()),
+        "open" => (2, vec![text("pathname"), flags().to_string(), mode.to_string()]),
+        "openat" => (257, vec![here(), text("pathname"), flags().to_string(), mode.to_string()]),
         "openat2" => {
             // The kernel refuses a mode for what is not made.
             let mode = if flags() & 0o100 == 0 { 0 } else { 0o644 };
-            let how = format!("pack('QQQ', {}, {mode}, 0)", flags());
-            format!("syscall(437, -100, {}, {how}, 24)", text("pathname"))
+            (
+                437,
+                vec![
+                    here(),
+                    text("pathname"),
+                    format!("pack('QQQ', {}, {mode}, 0)", flags()),
+                    "24".to_owned(),
+                ],
+            )
         }
-        "link" => format!("syscall(86, {}, {})", text("oldPath"), text("newPath")),
-        "linkat" => format!("syscall(265, -100, {}, -100, {}, 0)", text("oldPath"), text("newPath")),
-        "symlink" => format!("syscall(88, {}, {})", text("target"), text("linkPath")),
-        "symlinkat" => format!("syscall(266, {}, -100, {})", text("target"), text("linkPath")),
-        "socket" => "syscall(41, 17, 3, 0)".to_owned(),
+        "link" => (86, vec![text("oldPath"), text("newPath")]),
+        "linkat" => (265, vec![here(), text("oldPath"), here(), text("newPath"), "0".to_owned()]),
+        "symlink" => (88, vec![text("target"), text("linkPath")]),
+        "symlinkat" => (266, vec![text("target"), here(), text("linkPath")]),
+        "socket" => (41, ["17", "3", "0"].map(str::to_owned).to_vec()),
         other => panic!("the suite makes a call that is not known here: {other}"),
     }
 }

@@ -74,12 +74,12 @@ fn a_pid_used_again_within_a_tick_is_another_process() {
     table.forked(1, 10, 7, SECOND, 7);
     table.ended(7, SECOND, SECOND + 5);
     table.forked(1, 10, 7, SECOND + 10, 7);
-    let first = table.get(7, SECOND).unwrap();
-    assert_eq!(first.exec_id.as_ref(), format!("b-7-{SECOND}"), "a slower ring may hold events of it");
+    assert_eq!(table.get(7, SECOND).unwrap().exec_id.as_ref(), format!("b-7-{SECOND}"));
     assert_eq!(table.get(7, SECOND + 10).unwrap().exec_id.as_ref(), format!("b-7-{}", SECOND + 10));
-    assert!(!table.confirm(7, SECOND, 9), "a late event of the first is not of the second");
+    assert!(table.confirm(7, SECOND, 9), "a late event is the first's");
+    assert!(!table.confirm(7, SECOND + 1, 9), "there was none between them");
     assert_eq!(table.get(7, SECOND + 10).unwrap().ppid, 1);
-    // Its predecessor's grave takes nothing else with it.
+    // Its predecessor goes alone.
     table.sweep(SECOND + 5 + TOMBSTONE_NS);
     assert!(table.get(7, SECOND).is_none());
     assert!(table.get(7, SECOND + 10).is_some());

@@ -5,17 +5,13 @@ use std::ffi::CString;
 use super::super::stage::{Stage, c, fd, forked, p, s, sys};
 use super::Actor;
 
-/// Texts that were written by this process. Literals lie in the program's file, of
-/// which a page that nobody has touched yet is not there for the kernel programs.
-fn in_memory<const N: usize>(texts: [&str; N]) -> [CString; N] {
-    texts.map(|text| CString::new(text).unwrap())
-}
-
 pub(super) const ACTORS: &[Actor] = &[
     ("execve", |stage| {
         let (missing, plain) = (CString::new("no-program").unwrap(), stage.file("plain"));
-        let given = in_memory(["no-program", "--with", "two  words"]);
-        let argv = [s(&given[0]), s(&given[1]), s(&given[2]), 0];
+        // No literals: a page of the program that nobody has read yet is not there
+        // when the call ends.
+        let words = ["no-program", "--with", "two  words"].map(|word| CString::new(word).unwrap());
+        let argv = [s(&words[0]), s(&words[1]), s(&words[2]), 0];
         let environment = [0_u64];
         let ret = sys(libc::SYS_execve, &[s(&missing), p(&argv), p(&environment)]);
         let filename = stage.text("no-program");
@@ -44,8 +40,8 @@ pub(super) const ACTORS: &[Actor] = &[
     }),
     ("execveat", |stage| {
         let missing = CString::new("no-program").unwrap();
-        let given = in_memory(["x", "y"]);
-        let argv = [s(&given[0]), s(&given[1]), 0];
+        let words = ["x", "y"].map(|word| CString::new(word).unwrap());
+        let argv = [s(&words[0]), s(&words[1]), 0];
         let ret = sys(libc::SYS_execveat, &[fd(stage.sub), s(&missing), p(&argv), 0, 0x100]);
         let (folder, path) = (format!("<d>{}", stage.text("sub")), stage.text("sub/no-program"));
         let arguments = [
