@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Rows are of what happens after the start; what runs already is read from
-//! /proc to name it, and makes no row. Not seen: what io_uring opens or
-//! connects, calls of 32-bit programs, an execve that fails.
+//! /proc to name it, and makes no row. Not seen: a text on a page of a process that
+//! is not in memory, since the programs cannot wait for it.
 
 mod arguments;
 mod btf;

@@ -160,6 +160,8 @@ const REGISTERS: &[Offset] = &[
 pub(super) const SUBSYSTEM: &str = "CGROUP_SUBSYS";
 /// What they need to follow it.
 const TO_SUBSYSTEM: [&str; 3] = ["TASK_CGROUPS", "CSS_SET_SUBSYS", "CSS_CGROUP"];
+/// Whether the kernel gives tasks as typed pointers, which 5.11 and newer do.
+const TYPED_TASK: &str = "TYPED_TASK";
 
 /// Every global with its value for the kernel whose BTF this is; the name of the
 /// first member that is needed and missing otherwise. `subsystem` is what the
@@ -184,6 +186,8 @@ pub(super) fn resolve(btf: &[u8], subsystem: Option<&str>) -> Result<Vec<(&'stat
     values.push((SUBSYSTEM, place.unwrap_or(ABSENT)));
     let together = together(&values, btf.offset("dentry", "d_name.hash_len"), short_name(&btf));
     values.extend(together.map(|(global, holds)| (global, u32::from(holds))));
+    let typed = btf.enumerator("BPF_FUNC_get_current_task_btf").is_some();
+    values.push((TYPED_TASK, typed.into()));
     Ok(values)
 }
 
@@ -221,6 +225,26 @@ fn together(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_depends_on_the_kernel_is_asked_of_it() {
+        let Ok(btf) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+            println!("skipped: this kernel has no BTF");
+            assert!(std::env::var_os("BAILIWICK_REQUIRE_KERNEL").is_none());
+            return;
+        };
+        let value = |global: &str, subsystem| {
+            let values = resolve(&btf, subsystem).unwrap();
+            values.iter().find(|(name, _)| *name == global).map(|(_, value)| *value)
+        };
+        assert!(value(SUBSYSTEM, Some("cpu_cgrp_id")).is_some_and(|place| place < 16));
+        assert_eq!(value(SUBSYSTEM, Some("no_cgrp_id")), Some(ABSENT));
+        assert_eq!(value(SUBSYSTEM, None), Some(ABSENT));
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+        let version = (numbers.next().unwrap(), numbers.next().unwrap());
+        assert_eq!(value(TYPED_TASK, None), Some(u32::from(version >= (5, 11))), "{release}");
+    }
 
     #[test]
     fn bytes_that_are_no_btf_are_told_apart() {
