@@ -94,7 +94,9 @@ pub enum Origin {
 
 /// No table has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown table {0:?}; the tables are syscalls, api_access, usage, alerts, losses, queries, containers")]
+#[error(
+    "unknown table {0:?}; the tables are syscalls, api_access, usage, alerts, losses, queries, containers"
+)]
 pub struct UnknownTable(pub String);
 
 /// Columns that every table has, before its own.
@@ -268,7 +270,8 @@ struct TableSchemas {
     public: SchemaRef,
 }
 
-static SCHEMAS: LazyLock<[TableSchemas; Table::ALL.len()]> = LazyLock::new(|| Table::ALL.map(TableSchemas::of));
+static SCHEMAS: LazyLock<[TableSchemas; Table::ALL.len()]> =
+    LazyLock::new(|| Table::ALL.map(TableSchemas::of));
 
 impl TableSchemas {
     fn of(table: Table) -> Self {

@@ -97,6 +97,7 @@ impl Spec {
             image_digest: status.and_then(digest),
             privileged: self.security.and_then(|security| security.privileged).unwrap_or(false),
             mounts: self.mounts.iter().take(mounts::MAX).map(mount).collect(),
+            ended: status.is_some_and(has_ended),
             start_us: status.and_then(started_us),
             cpu_request_m: request("cpu", quantity::thousandths),
             mem_request_b: request("memory", quantity::units),
@@ -114,6 +115,10 @@ fn known_runtime(name: &str) -> Option<&'static str> {
 fn digest(status: &ContainerStatus) -> Option<String> {
     let (_, digest) = status.image_id.split_once('@')?;
     digest.contains(':').then(|| digest.to_owned())
+}
+
+fn has_ended(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.terminated.is_some())
 }
 
 fn started_us(status: &ContainerStatus) -> Option<i64> {

@@ -20,6 +20,7 @@ use super::rows::{Common, Rows, comm};
 use super::{descriptors, dns, lanes, names, paths, proc_fs, walk};
 use crate::attribution::HOST;
 use crate::config::Syscalls;
+use crate::containers::Sightings;
 use crate::outlet::Lane;
 use crate::pods::{Pod, Pods};
 use crate::users::Users;
@@ -88,7 +89,13 @@ impl Inside {
 impl Capture {
     /// Reads what runs already. Call it when the programs are attached, so that
     /// nothing starts unseen between the two.
-    pub(super) fn begin(node: &str, cluster: &str, config: &Syscalls, pods: Pods) -> Self {
+    pub(super) fn begin(
+        node: &str,
+        cluster: &str,
+        config: &Syscalls,
+        pods: Pods,
+        sightings: Sightings,
+    ) -> Self {
         let mut processes = Processes::new(proc_fs::boot_id(), config.max_processes);
         for pid in proc_fs::pids() {
             if let Some(found) = proc_fs::process(pid) {
@@ -103,7 +110,7 @@ impl Capture {
             processes,
             unknown: HashSet::new(),
             sockets: Sockets::new(),
-            cgroups: Cgroups::walk(),
+            cgroups: Cgroups::walk(sightings),
             unknown_cgroups: HashSet::new(),
             users: Users::read(),
             pods,

@@ -32,7 +32,7 @@ fn both_hierarchies_are_walked_and_kept_apart() {
     let (dir, hierarchies) = hybrid();
     let v2 = make(&dir.path().join("unified"), b"system.slice/docker.service");
     let v1 = make(&dir.path().join("memory"), format!("docker/{ID}").as_bytes());
-    let mut cgroups = Cgroups::of_hierarchies(hierarchies);
+    let mut cgroups = Cgroups::of_hierarchies(hierarchies, Sightings::default());
     let nobody = u32::MAX;
     let service = cgroups.of(v2, nobody).unwrap();
     assert_eq!(
@@ -46,7 +46,7 @@ fn both_hierarchies_are_walked_and_kept_apart() {
 
 #[test]
 fn a_new_cgroup_is_known_by_its_hierarchy() {
-    let mut cgroups = Cgroups::of_hierarchies(hybrid().1);
+    let mut cgroups = Cgroups::of_hierarchies(hybrid().1, Sightings::default());
     let (first, second) = (format!("/docker/{ID}"), format!("/kubepods/{ID}"));
     assert!(cgroups.made(77, 0, &first).is_some());
     assert!(cgroups.made(77, 4, &second).is_some());
@@ -59,7 +59,7 @@ fn a_new_cgroup_is_known_by_its_hierarchy() {
 #[test]
 fn a_removed_cgroup_is_named_for_a_while() {
     let (_dir, hierarchies) = hybrid();
-    let mut cgroups = Cgroups::of_hierarchies(hierarchies);
+    let mut cgroups = Cgroups::of_hierarchies(hierarchies, Sightings::default());
     let start = Instant::now();
     cgroups.made(77, 4, &format!("/docker/{ID}"));
     cgroups.removed(77, 4, start);
@@ -74,7 +74,7 @@ fn a_removed_cgroup_is_named_for_a_while() {
 fn a_full_table_forgets_the_removed_first_and_answers_anyway() {
     let (dir, hierarchies) = hybrid();
     let living = make(&dir.path().join("unified"), b"living");
-    let mut cgroups = Cgroups::of_hierarchies(hierarchies);
+    let mut cgroups = Cgroups::of_hierarchies(hierarchies, Sightings::default());
     cgroups.max = cgroups.len() + 2;
     cgroups.made(1_000_001, 0, "/a");
     cgroups.made(1_000_002, 0, "/b");
@@ -103,7 +103,7 @@ fn strange_names_are_text_and_no_containers() {
     ];
     let made = cases.map(|(name, _)| make(&mount, name));
     let short = make(&mount, format!("docker-{}.scope", &ID[1..]).as_bytes());
-    let mut cgroups = Cgroups::of_hierarchies(hierarchies);
+    let mut cgroups = Cgroups::of_hierarchies(hierarchies, Sightings::default());
     for (id, (_, path)) in made.into_iter().zip(cases) {
         let cgroup = cgroups.of(id, u32::MAX).unwrap();
         assert_eq!((cgroup.path.as_str(), cgroup.container.id.as_str()), (path, HOST));
@@ -125,7 +125,7 @@ fn a_process_is_asked_for_the_hierarchy_that_its_id_is_of() {
 /// both hierarchies. Method: this machine's own mounts and this process.
 #[test]
 fn a_living_process_tells_its_cgroup() {
-    let mut cgroups = Cgroups::of_hierarchies(Hierarchies::of_this_node());
+    let mut cgroups = Cgroups::of_hierarchies(Hierarchies::of_this_node(), Sightings::default());
     if !cgroups.are_mounted() {
         return println!("skipped: no cgroups are mounted here");
     }
@@ -153,7 +153,7 @@ fn a_living_process_tells_its_cgroup() {
 /// a node with v1 alone must be told that its containers cannot be told apart.
 #[test]
 fn v2_alone_is_followed() {
-    let cgroups = Cgroups::walk();
+    let cgroups = Cgroups::walk(Sightings::default());
     assert!(cgroups.v1().is_none());
     assert!(cgroups.by_id.keys().all(|key| key & CGROUP_V1_BIT == 0));
     assert_eq!(cgroups.are_mounted(), Hierarchies::of_this_node().v2.is_some());
