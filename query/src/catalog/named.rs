@@ -73,8 +73,8 @@ fn own_or_known(name: &str) -> Expr {
     }
 }
 
-/// A container's column has another name than the event's: where two columns of
-/// a plan are named alike, the engine (55.2) pushes filters to the wrong one.
+/// A container's column has another name than the event's: only where no two
+/// columns of a plan are named alike may filters be pushed down in it.
 fn known(name: &str) -> String {
     format!("known_{name}")
 }

@@ -309,3 +309,41 @@ proptest! {
         prop_assert_eq!(found, expected.join("\n"));
     }
 }
+
+/// Goal: two relations with columns of the same name, filtered after their join
+/// by columns of both, answer as SQL says.
+#[tokio::test]
+async fn columns_of_one_name_are_not_confused() {
+    let (_bucket, served) = filled(
+        &[event("acme", "c1", "/a", &[]), event("acme", "c2", "/b", &[("k8s_pod_name", "own")])],
+        &[
+            known("acme", "c1", EARLY, &[("k8s_pod_name", "web-0")]),
+            known("acme", "c2", EARLY, &[("k8s_pod_name", "web-1")]),
+        ],
+    )
+    .await;
+    for (sql, expected) in [
+        (
+            "SELECT s.fd_name FROM syscalls s LEFT JOIN containers c ON s.container_id = c.container_id \
+             WHERE coalesce(s.k8s_pod_name, c.k8s_pod_name) = 'web-0'",
+            "/a",
+        ),
+        (
+            "SELECT s.fd_name FROM containers c RIGHT JOIN syscalls s ON s.container_id = c.container_id \
+             WHERE coalesce(s.k8s_pod_name, c.k8s_pod_name) = 'web-0'",
+            "/a",
+        ),
+        (
+            "SELECT s.fd_name FROM syscalls s JOIN containers c ON s.container_id = c.container_id \
+             WHERE s.k8s_pod_name IS NULL OR c.k8s_pod_name = 'web-9'",
+            "/a",
+        ),
+        (
+            "SELECT s.fd_name FROM syscalls s LEFT JOIN containers c ON s.container_id = c.container_id \
+             WHERE s.k8s_pod_name IS NULL OR c.k8s_pod_name = 'web-1' ORDER BY c.k8s_pod_name LIMIT 1",
+            "/a",
+        ),
+    ] {
+        assert_eq!(served.text(&tenant("acme"), sql).await, expected, "{sql}");
+    }
+}
