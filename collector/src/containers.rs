@@ -143,7 +143,7 @@ impl Teller {
         for sighting in noted {
             self.known.saw(sighting, now);
         }
-        let new = self.known.new(&self.pods, now);
+        let new = self.known.untold(&self.pods, now);
         let left_out = left_out + self.known.take_left_out();
         self.outlet.lost("process", "container", "too_many_containers", left_out, "");
         self.behind = false;

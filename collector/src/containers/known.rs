@@ -66,7 +66,7 @@ impl Known {
 
     /// What is known now and was not told. Nothing is told of a container before
     /// its pod is known: events have the rest themselves.
-    pub(super) fn new(&mut self, pods: &Pods, now: Instant) -> Vec<Facts> {
+    pub(super) fn untold(&mut self, pods: &Pods, now: Instant) -> Vec<Facts> {
         for pod in pods.all() {
             for container in pod.containers.iter().filter(|container| !container.id.is_empty()) {
                 self.entry(&container.id);

@@ -34,7 +34,7 @@ fn web(number: usize, image: &str) -> PodContainer {
 
 /// What is new, as a person would say it, and durable with that.
 fn told(known: &mut Known, pods: &Pods, now: Instant) -> Vec<String> {
-    let mut new = known.new(pods, now);
+    let mut new = known.untold(pods, now);
     new.sort_by(|one, other| one.id.cmp(&other.id));
     known.told(&new);
     let say = |facts: &Facts| {
@@ -107,7 +107,7 @@ fn a_deleted_pod_ends_its_containers_once() {
 fn what_was_not_durable_is_told_again() {
     let (mut known, pods, now) = (Known::default(), Pods::default(), Instant::now());
     pods.upsert(pod(&[], &[web(1, "nginx:1")]));
-    assert_eq!(known.new(&pods, now).len(), 1);
+    assert_eq!(known.untold(&pods, now).len(), 1);
     assert_eq!(told(&mut known, &pods, now), ["1 nginx:1 unseen"]);
 }
 
@@ -164,7 +164,7 @@ proptest! {
                 }
                 Step::Delete => pods.remove(UID, now),
                 Step::Tell { durable } => {
-                    let new = known.new(&pods, now);
+                    let new = known.untold(&pods, now);
                     for facts in new.iter().filter(|_| durable) {
                         prop_assert!(newest.get(&facts.id) != Some(facts));
                         newest.insert(facts.id.clone(), facts.clone());

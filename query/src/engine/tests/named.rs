@@ -292,7 +292,7 @@ proptest! {
             .map(|((id, pod, image), file)| event("acme", ids[*id], file, &two(pod, image))).collect();
         let containers: Vec<_> = learnt.iter().zip(&times).filter(|((id, ..), _)| *id < 3)
             .map(|((id, pod, image), time)| known("acme", ids[*id], time, &two(pod, image))).collect();
-        let newest = |id: usize| learnt.iter().filter(|(of, ..)| *of == id && id < 3).next_back();
+        let newest = |id: usize| learnt.iter().rfind(|(of, ..)| *of == id && id < 3);
         let expected: Vec<String> = events.iter().zip(&files).map(|((id, pod, image), file)| {
             let late = newest(*id);
             let pod = pod.clone().or_else(|| late.and_then(|(_, pod, _)| pod.clone()));
