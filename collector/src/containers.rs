@@ -94,6 +94,17 @@ impl Sightings {
         }
     }
 
+    /// What was noted since the last time, for tests of those who note: each
+    /// container's id, and whether it is there.
+    #[cfg(test)]
+    pub(crate) fn noted(&self) -> Vec<(String, bool)> {
+        let told = |sighting| match sighting {
+            Sighting::There(place) => (place.container.id.clone(), true),
+            Sighting::Gone(id) => (id, false),
+        };
+        self.take().noted.into_iter().map(told).collect()
+    }
+
     fn take(&self) -> Waiting {
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }

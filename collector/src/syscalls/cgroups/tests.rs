@@ -56,6 +56,28 @@ fn a_new_cgroup_is_known_by_its_hierarchy() {
     assert_eq!(cgroups.v1().unwrap().subsystem(), "memory_cgrp_id");
 }
 
+/// Goal: whoever follows late names hears of every container's own cgroup,
+/// however it was found, and of its end, and of no other cgroup.
+#[test]
+fn containers_are_noted() {
+    let (dir, hierarchies) = hybrid();
+    make(&dir.path().join("unified"), format!("docker/{ID}/init.scope").as_bytes());
+    make(&dir.path().join("unified"), b"system.slice");
+    let sightings = Sightings::default();
+    let mut cgroups = Cgroups::of_hierarchies(hierarchies, sightings.clone());
+    assert_eq!(sightings.noted(), [(ID.to_owned(), true)], "walked at the start");
+    let other = ID.replace('5', "6");
+    let path = format!("/kubepods/burstable/{other}");
+    cgroups.made(77, 0, &path);
+    cgroups.made(78, 0, &format!("{path}/inside"));
+    cgroups.made(79, 0, "/user.slice");
+    assert_eq!(sightings.noted(), [(other.clone(), true)]);
+    for id in [78, 79, 80, 77] {
+        cgroups.removed(id, 0, Instant::now());
+    }
+    assert_eq!(sightings.noted(), [(other, false)]);
+}
+
 #[test]
 fn a_removed_cgroup_is_named_for_a_while() {
     let (_dir, hierarchies) = hybrid();
