@@ -75,8 +75,7 @@ fn alerts(up: &Up) -> Vec<(String, Map<String, Value>)> {
 }
 
 fn is_told(alerts: &[(String, Map<String, Value>)], case: &Case) -> bool {
-    let fits =
-        |fields: &Map<String, Value>| case.fields.iter().all(|(name, value)| fields.get(name) == Some(value));
+    let fits = |fields: &Map<String, Value>| case.fields.iter().all(|(name, value)| fields.get(name) == Some(value));
     alerts.iter().any(|(rule, fields)| *rule == case.rule && fits(fields))
 }
 
@@ -91,17 +90,8 @@ fn all_are_told(up: &Up, cases: &[Case], known: &BTreeMap<&str, &str>) {
         if missing.is_empty() {
             break told;
         }
-        let lines: Vec<_> = missing
-            .iter()
-            .map(|case| format!("{}: {:?} {}", case.name, case.rule, nearest(&told, case)))
-            .collect();
-        assert!(
-            began.elapsed() < PATIENCE,
-            "{} of {} without an alert:\n{}",
-            lines.len(),
-            cases.len(),
-            lines.join("\n")
-        );
+        let lines: Vec<_> = missing.iter().map(|case| format!("{}: {:?} {}", case.name, case.rule, nearest(&told, case))).collect();
+        assert!(began.elapsed() < PATIENCE, "{} of {} without an alert:\n{}", lines.len(), cases.len(), lines.join("\n"));
         std::thread::sleep(std::time::Duration::from_millis(500));
     };
     for case in cases.iter().filter(|case| known.contains_key(case.name.as_str())) {

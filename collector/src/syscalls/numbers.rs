@@ -20,13 +20,10 @@ pub(super) fn tables() -> Tables {
     for (id, info) in (0..).zip(CALLS).skip(1) {
         let entry = entry(id, info);
         let native = NATIVE.iter().filter(|(name, _)| *name == info.name).map(|(_, number)| (*number, 0));
-        let compat =
-            COMPAT.iter().filter(|(name, _)| *name == info.name).map(|(_, number)| (*number, NUMBERS));
+        let compat = COMPAT.iter().filter(|(name, _)| *name == info.name).map(|(_, number)| (*number, NUMBERS));
         for (number, base) in native.chain(compat) {
             let number = usize::from(number);
-            if let (Some(place), Some(wanted)) =
-                (tables.calls.get_mut(base + number), tables.wanted.get_mut(number))
-            {
+            if let (Some(place), Some(wanted)) = (tables.calls.get_mut(base + number), tables.wanted.get_mut(number)) {
                 *place = entry;
                 *wanted = 1;
             }
@@ -107,8 +104,7 @@ mod tests {
     #[test]
     fn every_call_has_a_number() {
         let numbered = |name: &str| NATIVE.iter().chain(COMPAT).any(|(known, _)| *known == name);
-        let missing: Vec<_> =
-            CALLS.iter().skip(1).map(|call| call.name).filter(|name| !numbered(name)).collect();
+        let missing: Vec<_> = CALLS.iter().skip(1).map(|call| call.name).filter(|name| !numbered(name)).collect();
         if cfg!(target_arch = "x86_64") {
             assert!(missing.is_empty(), "{missing:?}");
         }
@@ -119,9 +115,7 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_this_machine() {
-        let number = |name: &str| {
-            NATIVE.iter().find(|(known, _)| *known == name).map(|(_, number)| i64::from(*number))
-        };
+        let number = |name: &str| NATIVE.iter().find(|(known, _)| *known == name).map(|(_, number)| i64::from(*number));
         assert_eq!(number("openat"), Some(libc::SYS_openat));
         assert_eq!(number("connect"), Some(libc::SYS_connect));
         assert_eq!(number("setresgid"), Some(libc::SYS_setresgid));

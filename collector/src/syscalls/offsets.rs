@@ -159,8 +159,7 @@ const REGISTERS: &[Offset] = &[
 /// Every global with its value for the kernel whose BTF this is; the name of the
 /// first member that is needed and missing otherwise.
 pub(super) fn resolve(btf: &[u8]) -> Result<Vec<(&'static str, u32)>, String> {
-    let mut wanted: Vec<_> =
-        OFFSETS.iter().chain(REGISTERS).flat_map(|offset| offset.places).map(|place| place.0).collect();
+    let mut wanted: Vec<_> = OFFSETS.iter().chain(REGISTERS).flat_map(|offset| offset.places).map(|place| place.0).collect();
     wanted.sort_unstable();
     wanted.dedup();
     let btf = Btf::parse(btf, &wanted).ok_or("its type information cannot be read")?;

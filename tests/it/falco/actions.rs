@@ -108,17 +108,11 @@ pub(crate) fn perform(list: &Path, sandbox: &Sandbox) -> Vec<Case> {
     let list: Vec<Map<String, Value>> = serde_json::from_slice(&std::fs::read(list).unwrap()).unwrap();
     let here = rules();
     let of_calls = list.iter().filter(|action| action["kind"] == "syscall");
-    let (with, without): (Vec<_>, Vec<_>) =
-        of_calls.partition(|action| here.contains(action["rule"].as_str().unwrap()));
+    let (with, without): (Vec<_>, Vec<_>) = of_calls.partition(|action| here.contains(action["rule"].as_str().unwrap()));
     println!("{} actions are of rules in Falco's sandbox file, which is not here", without.len());
     let rule_of: BTreeMap<&str, &str> = with
         .iter()
-        .map(|action| {
-            (
-                action["action"].as_str().unwrap().trim_start_matches("syscall."),
-                action["rule"].as_str().unwrap(),
-            )
-        })
+        .map(|action| (action["action"].as_str().unwrap().trim_start_matches("syscall."), action["rule"].as_str().unwrap()))
         .collect();
     let named: HashSet<&str> = ACTIONS.iter().map(|action| action.name).collect();
     let missing: Vec<_> = rule_of.keys().filter(|name| !named.contains(*name)).collect();
@@ -145,9 +139,7 @@ fn rules() -> HashSet<String> {
     let mut names = HashSet::new();
     for file in RULES {
         let text = std::fs::read_to_string(corpus(file).unwrap()).unwrap();
-        names.extend(
-            text.lines().filter_map(|line| line.strip_prefix("- rule: ")).map(|name| name.trim().to_owned()),
-        );
+        names.extend(text.lines().filter_map(|line| line.strip_prefix("- rule: ")).map(|name| name.trim().to_owned()));
     }
     names
 }

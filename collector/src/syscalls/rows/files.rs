@@ -30,10 +30,7 @@ impl Rows {
         } else {
             self.descriptor(call, paths, socket);
         }
-        self.columns.pairs(
-            self.at.evt_arg,
-            arguments::of(call, record_flags, &paths.names(socket.map(socket_names), common.users)),
-        );
+        self.columns.pairs(self.at.evt_arg, arguments::of(call, record_flags, &paths.names(socket.map(socket_names), common.users)));
         self.columns.end_row();
     }
 

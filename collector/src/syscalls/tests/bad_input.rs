@@ -19,14 +19,7 @@ async fn a_pid_that_is_used_again_at_once() {
         let (round, pid) = line.split_once(' ').unwrap();
         let of = |which: &str| {
             let name = format!("{}/{which}-{round}", folder.display());
-            the(
-                &rows,
-                &[
-                    ("proc_pid", pid.parse::<i64>().unwrap().into()),
-                    ("evt_type", "openat".into()),
-                    ("fd_name", name.into()),
-                ],
-            )
+            the(&rows, &[("proc_pid", pid.parse::<i64>().unwrap().into()), ("evt_type", "openat".into()), ("fd_name", name.into())])
         };
         let (first, second) = (of("first"), of("second"));
         assert_ne!(first["exec_id"], second["exec_id"], "pid {pid} is two processes");

@@ -91,12 +91,7 @@ impl Stage {
     }
 
     /// Exactly one row must be of this event, which is no call and has no result.
-    pub(super) fn expect_event(
-        &mut self,
-        evt_type: &str,
-        cells: &[(&str, Value)],
-        arguments: &[(&str, &str)],
-    ) {
+    pub(super) fn expect_event(&mut self, evt_type: &str, cells: &[(&str, Value)], arguments: &[(&str, &str)]) {
         let mut row = Map::new();
         row.insert("evt_type".into(), evt_type.into());
         row.insert("proc_pid".into(), std::process::id().into());

@@ -116,8 +116,7 @@ fn uring(stage: &mut Stage) {
         ("evt_failed", Value::Bool(false)),
         ("evt_is_open_write", Value::Bool(true)),
     ];
-    let arguments =
-        [("opcode", "OPENAT"), ("name", "quiet"), ("flags", "O_LARGEFILE|O_CREAT|O_RDWR"), ("mode", "0600")];
+    let arguments = [("opcode", "OPENAT"), ("name", "quiet"), ("flags", "O_LARGEFILE|O_CREAT|O_RDWR"), ("mode", "0600")];
     stage.expect_event("io_uring_submit", &cells, &arguments);
     ring.submit(UNLINKAT, libc::AT_FDCWD, c"quiet".as_ptr() as u64, 0, 0, 0);
     assert!(!stage.at.join("quiet").exists());
@@ -168,15 +167,10 @@ fn dns(stage: &mut Stage) {
     let tight = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     tight.connect((Ipv4Addr::LOCALHOST, 53)).unwrap();
     let sent = query("tight.example.com");
-    let ret =
-        sys(libc::SYS_write, &[fd(std::os::fd::AsRawFd::as_raw_fd(&tight)), p(&sent[..]), sent.len() as u64]);
+    let ret = sys(libc::SYS_write, &[fd(std::os::fd::AsRawFd::as_raw_fd(&tight)), p(&sent[..]), sent.len() as u64]);
     assert_eq!(ret, i64::try_from(sent.len()).unwrap());
     let port = tight.local_addr().unwrap().port();
-    stage.expect_event(
-        "dns",
-        &cells("tight.example.com", port),
-        &[("name", "tight.example.com"), ("type", "A")],
-    );
+    stage.expect_event("dns", &cells("tight.example.com", port), &[("name", "tight.example.com"), ("type", "A")]);
     // No message at all.
     let torn = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     torn.send_to(b"\xff\xff", (Ipv4Addr::LOCALHOST, 53)).unwrap();
