@@ -44,6 +44,12 @@ const PREFIXES: [(&str, &str); 7] = [
     ("podman-", "podman"),
 ];
 
+/// Whether a cgroup is its container's own and not one made inside it.
+pub(crate) fn is_own_cgroup(cgroup_path: &str, container: &Container) -> bool {
+    let parent = cgroup_path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    container.id != HOST && container_of(parent).id != container.id
+}
+
 /// Reads a cgroup's path, below the mount or as `/proc/<pid>/cgroup` shows it.
 pub(crate) fn container_of(cgroup_path: &str) -> Container {
     let parts: Vec<&str> = cgroup_path.split('/').filter(|part| !part.is_empty()).collect();

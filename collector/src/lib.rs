@@ -7,6 +7,7 @@
 //!   cgroup files ──▶ usage ────┼──▶ Outlet ── rows ──▶ │ disk  │ ══ Ship ══▶ ingest
 //!   recording ─────▶ replay ───┤       └─ what is lost │       │
 //!   API ───────────▶ kube ─▶ Pods ─▶ (names for all)   └───────┘
+//!   what is learnt late ─▶ containers ─▶ Outlet
 //! ```
 //!
 //! [`Collector::start`] starts every source that is possible here and says of
@@ -19,6 +20,7 @@ mod budget;
 pub mod capabilities;
 mod columns;
 pub mod config;
+mod containers;
 mod delivery;
 mod error;
 pub mod features;
@@ -44,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::{Config, Enabled};
 pub use error::CollectorError;
 
+use containers::Sightings;
 use delivery::Courier;
 use metrics::Metrics;
 use outlet::Outlet;
@@ -100,6 +103,7 @@ pub struct Collector {
     webhook_addr: Option<SocketAddr>,
     tasks: Vec<JoinHandle<()>>,
     outlet: Outlet,
+    containers: JoinHandle<()>,
     losses: JoinHandle<()>,
     memory: JoinHandle<()>,
     spool: Spool,
@@ -130,7 +134,8 @@ impl Collector {
         let losses = tokio::spawn(losses(outlet.clone(), stop.clone()));
         let watch = budget::watch_memory(config.memory_bytes, outlet.clone(), metrics.clone(), stop.clone());
         let memory = tokio::spawn(watch);
-        let started = start_sources(&config, &outlet, &metrics, &stop).await;
+        let (pods, sightings) = (Pods::default(), Sightings::default());
+        let started = start_sources(&config, &outlet, &pods, &sightings, &metrics, &stop).await;
         protect::dismiss_loader();
         let started = match started {
             Ok(started) => started,
@@ -139,11 +144,13 @@ impl Collector {
                 return Err(error);
             }
         };
+        let containers = tokio::spawn(containers::tell(sightings, pods, outlet.clone(), stop));
         Ok(Self {
             sources: started.iter().map(|source| source.status.clone()).collect(),
             webhook_addr: started.iter().find_map(|source| source.addr),
             tasks: started.into_iter().filter_map(|source| source.task).collect(),
             outlet,
+            containers,
             losses,
             memory,
             spool,
@@ -171,7 +178,9 @@ impl Collector {
                 tracing::error!(%error, "a source ended by a panic");
             }
         }
-        for (task, what) in [(self.losses, "losses"), (self.memory, "memory")] {
+        for (task, what) in
+            [(self.containers, "containers"), (self.losses, "losses"), (self.memory, "memory")]
+        {
             if let Err(error) = task.await {
                 tracing::error!(%error, what, "a task ended by a panic");
             }
@@ -193,23 +202,24 @@ impl std::fmt::Debug for Collector {
 async fn start_sources(
     config: &Config,
     outlet: &Outlet,
+    pods: &Pods,
+    sightings: &Sightings,
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<Vec<Started>, CollectorError> {
-    let pods = Pods::default();
     let given = || (outlet.clone(), metrics.clone(), stop.clone());
     let mut started = Vec::new();
     // Pods first, so that the first events can be named.
     let (to, count, until) = given();
     let kube = kube::start(config, to, pods.clone(), count, until).await?;
     let (to, count, until) = given();
-    started.push(syscalls::start(config, to, pods.clone(), count, until).await?);
+    started.push(syscalls::start(config, to, pods.clone(), sightings.clone(), count, until).await?);
     let (to, count, until) = given();
     started.push(audit::file::start(config, to, count, until).await?);
     let (to, count, until) = given();
     started.push(audit::webhook::start(config, to, count, until).await?);
     let (to, count, until) = given();
-    started.push(usage::start(config, to, pods, count, until).await?);
+    started.push(usage::start(config, to, pods.clone(), count, until).await?);
     started.push(kube);
     let (to, count, until) = given();
     started.push(replay::start(config, to, count, until).await?);

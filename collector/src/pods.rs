@@ -55,6 +55,8 @@ pub(crate) struct PodContainer {
     pub(crate) privileged: bool,
     /// Each as `source:destination:mode:writable:propagation`.
     pub(crate) mounts: Vec<String>,
+    /// Whether it has ended, or another took its place.
+    pub(crate) ended: bool,
     /// When it started last, microseconds since 1970.
     pub(crate) start_us: Option<i64>,
     /// Requested CPU, thousandths of a core.
@@ -73,6 +75,8 @@ struct Index {
     containers: HashMap<String, String>,
     /// Deleted pods by uid, oldest first.
     tombstones: VecDeque<(Instant, String)>,
+    /// How often something was told.
+    version: u64,
 }
 
 // === impl Pods ===
@@ -98,6 +102,21 @@ impl Pods {
         by_uid.or_else(|| self.container(&container.id))
     }
 
+    /// All pods that are known, deleted ones included.
+    pub(crate) fn all(&self) -> Vec<Arc<Pod>> {
+        self.read().pods.values().cloned().collect()
+    }
+
+    /// Whether the pod with this `metadata.uid` was deleted.
+    pub(crate) fn is_deleted(&self, uid: &str) -> bool {
+        self.read().tombstones.iter().any(|(_, gone)| gone == uid)
+    }
+
+    /// Another number as soon as anything was told.
+    pub(crate) fn version(&self) -> u64 {
+        self.read().version
+    }
+
     /// How many pods are known, deleted ones included.
     pub(crate) fn len(&self) -> usize {
         self.read().pods.len()
@@ -113,6 +132,7 @@ impl Pods {
         let mut index = self.write();
         if index.pods.contains_key(uid) && !index.tombstones.iter().any(|(_, gone)| gone == uid) {
             index.tombstones.push_back((now, uid.to_owned()));
+            index.version += 1;
         }
         index.sweep(now);
     }
@@ -167,6 +187,7 @@ impl PodContainer {
 
 impl Index {
     fn upsert(&mut self, mut pod: Pod) {
+        self.version += 1;
         self.tombstones.retain(|(_, gone)| *gone != pod.uid);
         if let Some(before) = self.pods.get(&pod.uid) {
             // A restarted container has a new id; events of the old one still come.
@@ -174,7 +195,7 @@ impl Index {
                 pod.containers.iter().map(|container| container.id.clone()).collect();
             let earlier =
                 before.containers.iter().filter(|old| !old.id.is_empty() && !known.contains(&old.id));
-            pod.containers.extend(earlier.cloned());
+            pod.containers.extend(earlier.cloned().map(|old| PodContainer { ended: true, ..old }));
         }
         for forgotten in pod.containers.drain(MAX_CONTAINERS.min(pod.containers.len())..) {
             self.containers.remove(&forgotten.id);

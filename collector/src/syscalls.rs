@@ -50,6 +50,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Enabled, Syscalls};
+use crate::containers::Sightings;
 use crate::error::CollectorError;
 use crate::metrics::Metrics;
 use crate::outlet::Outlet;
@@ -71,6 +72,7 @@ pub(crate) async fn start(
     config: &Config,
     outlet: Outlet,
     pods: Pods,
+    sightings: Sightings,
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<Started, CollectorError> {
@@ -78,7 +80,7 @@ pub(crate) async fn start(
         let detail = "turn on with collector.syscalls.enabled = \"auto\"".into();
         return Ok(told(SourceState::Off { detail }));
     }
-    let begun = begin(config.clone(), outlet.clone(), pods, metrics, stop).await?;
+    let begun = begin(config.clone(), outlet.clone(), pods, sightings, metrics, stop).await?;
     let (detail, batches, ended) = match begun {
         Ok(begun) => begun,
         Err(Missing { what, how_to_get_it }) if config.syscalls.enabled == Enabled::On => {
@@ -103,6 +105,7 @@ async fn begin(
     config: Config,
     outlet: Outlet,
     pods: Pods,
+    sightings: Sightings,
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<Result<Begun, Missing>, CollectorError> {
@@ -114,7 +117,7 @@ async fn begin(
         // What follows, and the thread that is started below, does with less.
         protect::settle_loader().map_err(|error| internal(&error))?;
         let hierarchies = programs.hierarchies.clone();
-        let capture = Capture::begin(outlet.node(), outlet.cluster(), &config.syscalls, pods, hierarchies);
+        let capture = Capture::begin(outlet.node(), outlet.cluster(), &config.syscalls, pods, hierarchies, sightings);
         let detail = detail(&programs, &capture);
         let (batches, received) = mpsc::channel(BATCHES_AHEAD);
         let drain = drain(&config, programs, capture, batches, outlet, metrics, stop);

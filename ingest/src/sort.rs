@@ -53,12 +53,12 @@ pub struct Partition {
 /// | table | order | because |
 /// |---|---|---|
 /// | `syscalls` | container, process, time | what describes a process is then the same for a run of rows, and a question about one container or process reads few pages |
-/// | `usage` | container, time | the same |
+/// | `usage`, `containers` | container, time | the same |
 /// | all others | time | few rows, and read by time |
 pub fn order_of(table: Table) -> &'static [&'static str] {
     match table {
         Table::Syscalls => &["container_id", "proc_pid", "time"],
-        Table::Usage => &["container_id", "time"],
+        Table::Usage | Table::Containers => &["container_id", "time"],
         Table::ApiAccess | Table::Alerts | Table::Losses | Table::Queries => &["time"],
     }
 }

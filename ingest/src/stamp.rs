@@ -134,7 +134,7 @@ impl<'a> Owners<'a> {
     fn of(table: Table, wire: &'a RecordBatch, mapping: &Mapping) -> Result<Self, ArrowError> {
         let claimed = |name: &str, claim: Claim| Claimed::of(wire, name, claim, mapping);
         let (claims, otherwise) = match table {
-            Table::Syscalls | Table::Usage => {
+            Table::Syscalls | Table::Usage | Table::Containers => {
                 let claims =
                     vec![claimed("k8s_ns_name", Claim::Namespace)?, claimed("cgroup_path", Claim::Cgroup)?];
                 let (keys, values) = texts(wire, "container_id")?;

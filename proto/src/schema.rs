@@ -1,4 +1,4 @@
-//! The six tables: their columns, what each means, and their Arrow types.
+//! The seven tables: their columns, what each means, and their Arrow types.
 //!
 //! A table has three schemas, and a column appears in all that it belongs to:
 //!
@@ -15,6 +15,7 @@
 //! unsigned integer, no Int8, no map.
 
 mod api_access;
+mod containers;
 mod ledger;
 mod syscalls;
 mod usage;
@@ -40,6 +41,8 @@ pub enum Table {
     Losses,
     /// One query that somebody ran, or was refused, a row.
     Queries,
+    /// One thing learnt of a container a row; what events did not know yet.
+    Containers,
 }
 
 /// One column of a table.
@@ -91,7 +94,9 @@ pub enum Origin {
 
 /// No table has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown table {0:?}; the tables are syscalls, api_access, usage, alerts, losses, queries")]
+#[error(
+    "unknown table {0:?}; the tables are syscalls, api_access, usage, alerts, losses, queries, containers"
+)]
 pub struct UnknownTable(pub String);
 
 /// Columns that every table has, before its own.
@@ -110,8 +115,15 @@ const STAMPED: &[Column] = &[
 
 impl Table {
     /// All tables, in the order in which a flush commits them.
-    pub const ALL: [Self; 6] =
-        [Self::Syscalls, Self::ApiAccess, Self::Usage, Self::Alerts, Self::Losses, Self::Queries];
+    pub const ALL: [Self; 7] = [
+        Self::Syscalls,
+        Self::ApiAccess,
+        Self::Usage,
+        Self::Alerts,
+        Self::Losses,
+        Self::Queries,
+        Self::Containers,
+    ];
 
     /// The name in SQL, on the wire and in the bucket.
     pub const fn name(self) -> &'static str {
@@ -122,6 +134,7 @@ impl Table {
             Self::Alerts => "alerts",
             Self::Losses => "losses",
             Self::Queries => "queries",
+            Self::Containers => "containers",
         }
     }
 
@@ -134,6 +147,7 @@ impl Table {
             Self::Alerts => "findings of rules and scheduled detections",
             Self::Losses => "what was not captured or not kept, with counts",
             Self::Queries => "every query that anyone ran or was refused",
+            Self::Containers => "names of containers, a row whenever something new was learnt of one",
         }
     }
 
@@ -146,6 +160,7 @@ impl Table {
             Self::Alerts => ledger::ALERTS,
             Self::Losses => ledger::LOSSES,
             Self::Queries => ledger::QUERIES,
+            Self::Containers => containers::COLUMNS,
         };
         STAMPED.iter().chain(own)
     }
@@ -255,7 +270,8 @@ struct TableSchemas {
     public: SchemaRef,
 }
 
-static SCHEMAS: LazyLock<[TableSchemas; 6]> = LazyLock::new(|| Table::ALL.map(TableSchemas::of));
+static SCHEMAS: LazyLock<[TableSchemas; Table::ALL.len()]> =
+    LazyLock::new(|| Table::ALL.map(TableSchemas::of));
 
 impl TableSchemas {
     fn of(table: Table) -> Self {

@@ -1,11 +1,14 @@
-//! A principal's catalog: six tables, each made of its partitions and nothing else.
+//! A principal's catalog: tables, each made of its partitions and nothing else, and a view over them.
 //!
 //! Files and WAL rows of other tenants are left out before a scan exists. A
 //! filter over a scan that had them would leak: the engine may evaluate the
 //! user's own expressions first, and their errors quote values.
 
 mod files;
+mod named;
+mod relation;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,8 +19,7 @@ use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{Int32Type, SchemaRef};
 use datafusion::catalog::memory::MemoryCatalogProviderList;
 use datafusion::catalog::{
-    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider,
-    Session, TableProvider,
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, SchemaProvider, Session, TableProvider,
 };
 use datafusion::common::DFSchema;
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -29,6 +31,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use tokio::sync::OnceCell;
 
+pub use named::LATE_COLUMNS;
+pub(crate) use relation::Relation;
+
 use crate::{QueryError, Scope};
 
 /// The one catalog.
@@ -37,6 +42,12 @@ pub(crate) const CATALOG: &str = "bailiwick";
 pub(crate) const SCHEMA: &str = "public";
 /// As what plans name the bucket.
 pub(crate) const STORE_URL: &str = "bailiwick://bucket";
+
+/// What names stand for in one session.
+#[derive(Debug)]
+struct Relations {
+    tables: BTreeMap<&'static str, Arc<dyn TableProvider>>,
+}
 
 /// One table as one principal sees it.
 #[derive(Debug)]
@@ -57,17 +68,47 @@ struct Pinned {
 
 /// A catalog of the scope's partitions. Reads nothing yet.
 pub(crate) fn of(lake: &Arc<Lake>, scope: &Scope) -> Result<Arc<dyn CatalogProviderList>, QueryError> {
-    let schema = MemorySchemaProvider::new();
-    for table in Table::ALL {
+    let tables = Table::ALL.into_iter().map(|table| {
         let (lake, scope) = (Arc::clone(lake), scope.clone());
         let partitions = Partitions { table, lake, scope, pinned: OnceCell::new() };
-        schema.register_table(table.name().to_owned(), Arc::new(partitions))?;
-    }
+        (table.name(), Arc::new(partitions) as Arc<dyn TableProvider>)
+    });
+    let schema = Relations { tables: tables.collect() };
     let catalog = MemoryCatalogProvider::new();
     catalog.register_schema(SCHEMA, Arc::new(schema))?;
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
     Ok(Arc::new(catalogs))
+}
+
+// === impl Relations ===
+
+impl Relations {
+    fn of(&self, table: Table) -> DfResult<Arc<dyn TableProvider>> {
+        let found = self.tables.get(table.name()).map(Arc::clone);
+        found.ok_or_else(|| DataFusionError::Internal(format!("a session without {table}")))
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Relations {
+    fn table_names(&self) -> Vec<String> {
+        Relation::all().map(|relation| relation.name().to_owned()).collect()
+    }
+
+    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        match Relation::all().find(|relation| relation.name() == name) {
+            Some(Relation::Table(table)) => self.of(table).map(Some),
+            Some(Relation::SyscallsNamed) => {
+                named::view(self.of(Table::Syscalls)?, self.of(Table::Containers)?).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        Relation::all().any(|relation| relation.name() == name)
+    }
 }
 
 // === impl Partitions ===

@@ -11,6 +11,7 @@
 //! its time limit is kept by whoever waits for it.
 
 mod admission;
+mod pushdown;
 mod running;
 mod session;
 

@@ -38,6 +38,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use catalog::LATE_COLUMNS;
 pub use chargeback::{Chargeback, ChargebackRow, Decimal, PriceError, Prices};
 pub use config::Config;
 pub use engine::{Endpoint, Engine, Running, Session};

@@ -1,13 +1,13 @@
 //! `pg_catalog` and `information_schema`: what PostgreSQL's clients look up before they ask anything.
 //!
 //! ```text
-//!   proto::Table (names, columns, docs) ──▶ relations ───────────▶ pg_class, pg_attribute, …   ┐ the same for
+//!   Relation (names, columns, docs) ──────▶ relations ───────────▶ pg_class, pg_attribute, …   ┐ the same for
 //!                                      └──▶ information_schema ──▶ tables, columns, schemata   │ everybody,
 //!   datafusion-pg-catalog ────────────────▶ pg_type, pg_proc, … as PostgreSQL 16 ships them    ┘ built once
 //!   the principal ──▶ pg_roles, current_user                                                    a session's own
 //! ```
 //!
-//! Every session has the same six tables and differs only in the rows behind
+//! Every session has the same tables and differs only in the rows behind
 //! them, so the catalogs are made of the tables' definitions and hold nothing
 //! about tenants, files, other principals or the server's configuration. Object
 //! ids are constants: a client may look one up in one statement and use it in
@@ -21,7 +21,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use bailiwick_proto::Table;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::datasource::TableType;
@@ -34,14 +33,17 @@ use datafusion_pg_catalog::pg_catalog::generate_series_arg_coercion::CoerceIntAr
 use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
 
+use crate::catalog::Relation;
 use crate::{Principal, QueryError, functions};
 
 /// The one database, and the owner of all that is in it.
 pub(crate) const DATABASE: &str = "bailiwick";
 
-/// The object id of the first table; the others follow in the order of [`Table::ALL`].
+/// The object id of the first table; the others follow in the order of `Table::ALL`.
 /// PostgreSQL gives ids from 16384 on to what is not its own.
 const FIRST_TABLE_OID: i32 = 16_400;
+/// The object id of the view, with room for more tables before it.
+const VIEW_OID: i32 = 16_500;
 
 /// Adds the system catalogs to a session, and the types and functions that they are asked with.
 pub(crate) fn install(context: &SessionContext, principal: &Principal) -> Result<(), QueryError> {
@@ -72,14 +74,17 @@ fn finish(context: &SessionContext) {
     *state = SessionStateBuilder::new_from_existing(state.clone()).with_type_planner(planner).build();
 }
 
-/// A table's object id.
-fn oid_of(table: Table) -> i32 {
-    FIRST_TABLE_OID + table as i32
+/// A relation's object id.
+fn oid_of(relation: Relation) -> i32 {
+    match relation {
+        Relation::Table(table) => FIRST_TABLE_OID + table as i32,
+        Relation::SyscallsNamed => VIEW_OID,
+    }
 }
 
-/// The table that has an object id, if it is one of ours.
-pub(crate) fn table_of_oid(oid: i64) -> Option<Table> {
-    Table::ALL.into_iter().find(|table| i64::from(oid_of(*table)) == oid)
+/// The relation that has an object id, if it is one of ours.
+pub(crate) fn relation_of_oid(oid: i64) -> Option<Relation> {
+    Relation::all().find(|relation| i64::from(oid_of(*relation)) == oid)
 }
 
 // === what all sessions share ===

@@ -72,7 +72,7 @@ fn psql_and_grafana_find_and_read_the_tables() {
     let up = started(dir.path());
     let token = up.operator_token();
     let listed = psql(&up, &token, "\\dt").unwrap();
-    for table in ["syscalls", "api_access", "usage", "alerts", "losses", "queries"] {
+    for table in ["syscalls", "api_access", "usage", "alerts", "losses", "queries", "containers"] {
         assert!(listed.contains(&format!("public|{table}|table")), "{listed}");
     }
     let described = psql(&up, &token, "\\d syscalls").unwrap();

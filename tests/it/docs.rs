@@ -34,7 +34,33 @@ fn tables_page() -> String {
             writeln!(text, "| `{}` | {kind} | {}{stamped} |", column.name, column.doc).unwrap();
         }
     }
-    text
+    text + &view_section()
+}
+
+/// The view, which has the columns of a table, in words and with an example.
+fn view_section() -> String {
+    let filled = bailiwick_query::LATE_COLUMNS.map(|column| format!("`{column}`")).join(", ");
+    format!(
+        "\n## `syscalls_named`: `syscalls`, with names that came after the event\n\n\
+         A view with the columns of `syscalls`, in the same order. A row of `syscalls` says what was known when the event\n\
+         happened, and stays so. A container's first events may come before the Kubernetes API has told of its pod; the\n\
+         collector does not wait, and writes a row of `containers` when the names are known, when they change, and when the\n\
+         container is gone. Where an event's own value is null, the view has the one of the newest row of `containers` with\n\
+         the same `cluster`, `node` and `container_id`. It fills in: {filled}.\n\n\
+         ```sql\n\
+         SELECT time, proc_cmdline, k8s_ns_name, k8s_pod_name, container_image\n\
+         FROM syscalls_named\n\
+         WHERE time > now() - INTERVAL '1 hour' AND evt_type = 'execve' AND k8s_pod_name LIKE 'web-%'\n\
+         ORDER BY time\n\
+         ```\n\n\
+         - The tenant does not change. An event whose namespace was not known is in `_unassigned` and stays in that partition,\n\
+         \x20 so the view names it for those alone who see that partition, such as operators. Each session's view is made of its own\n\
+         \x20 rows of both tables: a tenant sees its events, with its containers' names, and no others.\n\
+         - Conditions on `time`, `tenant`, `date` and other columns that are not filled in leave files unread as they do in\n\
+         \x20 `syscalls`. One on a column that is filled in is evaluated after the join: give a time as well.\n\
+         - A value that the event has itself is never replaced, not even where it changed later, as a pod's labels may.\n\
+         - Rules and alerts see what was known at the time.\n"
+    )
 }
 
 fn kind_name(kind: Kind) -> &'static str {

@@ -63,24 +63,7 @@ fn a_system_call_becomes_a_row_an_alert_and_a_bill() {
 }
 
 fn a_tenant_sees_only_its_own(up: &Up, marker: &str) {
-    let created = Command::new(env!("CARGO_BIN_EXE_bailiwick"))
-        .current_dir(&up.dir)
-        .args([
-            "--config",
-            "bailiwick.toml",
-            "--data-dir",
-            "data",
-            "token",
-            "create",
-            "grace",
-            "--tenant",
-            "globex",
-        ])
-        .output()
-        .unwrap();
-    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
-    let stdout = String::from_utf8(created.stdout).unwrap();
-    let token = stdout.split_whitespace().find(|word| word.starts_with("bwk_")).unwrap();
+    let token = &up.create_token("grace", "globex");
     let sees = format!("SELECT count(*) FROM syscalls WHERE fd_name LIKE '/nonexistent/{marker}-%'");
     // The server takes up a new token file within a second or so.
     wait_until(|| up.post_sql(token, &sees).0 == 200);

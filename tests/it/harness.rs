@@ -1,6 +1,7 @@
 //! The real binary, started as a person would, in a folder of its own.
 
 pub(crate) mod cgroup;
+pub(crate) mod kube_api;
 pub(crate) mod scene;
 pub(crate) mod skip;
 pub(crate) mod webhook;
@@ -42,12 +43,23 @@ impl Up {
         Self::start_by(subcommand, dir, arguments, None)
     }
 
+    /// Starts `up` with more in its environment.
+    pub(crate) fn start_with(dir: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
+        command.envs(environment.iter().copied());
+        Self::start_of(command, "up", dir, arguments)
+    }
+
     /// The same as another user.
     pub(crate) fn start_by(subcommand: &str, dir: &Path, arguments: &[&str], uid: Option<u32>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
         if let Some(uid) = uid {
             std::os::unix::process::CommandExt::uid(&mut command, uid);
         }
+        Self::start_of(command, subcommand, dir, arguments)
+    }
+
+    fn start_of(mut command: Command, subcommand: &str, dir: &Path, arguments: &[&str]) -> Self {
         let mut child = command
             .current_dir(dir)
             .args(["--config", "bailiwick.toml", "--data-dir", "data", subcommand])
@@ -104,6 +116,19 @@ impl Up {
     /// The operator's token, from where the binary put it.
     pub(crate) fn operator_token(&self) -> String {
         fs::read_to_string(self.dir.join("data/operator.token")).unwrap().trim().to_owned()
+    }
+
+    /// A new token of a tenant; the server takes it up within a second or so.
+    pub(crate) fn create_token(&self, name: &str, tenant: &str) -> String {
+        let created = Command::new(env!("CARGO_BIN_EXE_bailiwick"))
+            .current_dir(&self.dir)
+            .args(["--config", "bailiwick.toml", "--data-dir", "data"])
+            .args(["token", "create", name, "--tenant", tenant])
+            .output()
+            .unwrap();
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+        let stdout = String::from_utf8(created.stdout).unwrap();
+        stdout.split_whitespace().find(|word| word.starts_with("bwk_")).unwrap().to_owned()
     }
 
     /// The status and body of a statement over HTTP.

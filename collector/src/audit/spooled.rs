@@ -63,6 +63,11 @@ impl Spooled {
         Self { next: read, ..Self::over(dir, config) }
     }
 
+    /// What was read is acknowledged.
+    pub(crate) async fn acknowledge(&mut self) {
+        self.outbox.acked(self.next.saturating_sub(1)).await.unwrap();
+    }
+
     /// The next batch that was spooled, waiting for it; far too long means never.
     pub(crate) async fn next(&mut self) -> (Table, RecordBatch) {
         let next = tokio::time::timeout(Duration::from_secs(60), self.outbox.next(self.next));

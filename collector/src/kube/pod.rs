@@ -97,6 +97,7 @@ impl Spec {
             image_digest: status.and_then(digest),
             privileged: self.security.and_then(|security| security.privileged).unwrap_or(false),
             mounts: self.mounts.iter().take(mounts::MAX).map(mount).collect(),
+            ended: status.is_some_and(has_ended),
             start_us: status.and_then(started_us),
             cpu_request_m: request("cpu", quantity::thousandths),
             mem_request_b: request("memory", quantity::units),
@@ -114,6 +115,10 @@ fn known_runtime(name: &str) -> Option<&'static str> {
 fn digest(status: &ContainerStatus) -> Option<String> {
     let (_, digest) = status.image_id.split_once('@')?;
     digest.contains(':').then(|| digest.to_owned())
+}
+
+fn has_ended(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.terminated.is_some())
 }
 
 fn started_us(status: &ContainerStatus) -> Option<i64> {
@@ -158,10 +163,25 @@ mod tests {
         assert_eq!((web.cpu_request_m, web.mem_request_b, web.privileged), (Some(250), Some(64 << 20), true));
         assert_eq!((web.runtime, web.image_digest.as_deref()), (Some("containerd"), Some("sha256:00ff")));
         assert_eq!((pod.service_account.as_str(), web.start_us), ("shop", Some(1_772_366_401_000_000)));
+        assert!(!web.ended);
         let tmp = "/var/lib/kubelet/pods/0123/volumes/kubernetes.io~empty-dir/tmp:/tmp::true:private";
         assert_eq!(web.mounts, ["/var/log:/logs::false:rslave", tmp]);
         let names: Vec<_> = pod.containers.iter().map(|container| container.name.as_str()).collect();
         assert_eq!(names, ["web", "init", "debug"]);
+    }
+
+    #[test]
+    fn a_container_that_has_ended() {
+        let pod = json!({
+            "metadata": {"uid": "u1"},
+            "spec": {"containers": [{"name": "job"}]},
+            "status": {"containerStatuses": [{"name": "job", "image": "", "ready": false, "imageID": "",
+                "restartCount": 0, "containerID": "containerd://abc",
+                "state": {"terminated": {"exitCode": 0, "startedAt": "2026-03-01T12:00:01Z"}}}]}
+        });
+        let pod = of(serde_json::from_value(pod).unwrap()).unwrap();
+        let job = pod.container("abc").unwrap();
+        assert_eq!((job.ended, job.start_us), (true, Some(1_772_366_401_000_000)));
     }
 
     #[test]

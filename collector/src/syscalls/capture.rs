@@ -20,6 +20,7 @@ use super::rows::{Common, Rows, comm};
 use super::{descriptors, dns, lanes, names, paths, proc_fs, walk};
 use crate::attribution::HOST;
 use crate::config::Syscalls;
+use crate::containers::Sightings;
 use crate::outlet::Lane;
 use crate::pods::{Pod, Pods};
 use crate::users::Users;
@@ -94,6 +95,7 @@ impl Capture {
         config: &Syscalls,
         pods: Pods,
         hierarchies: Hierarchies,
+        sightings: Sightings,
     ) -> Self {
         let mut processes = Processes::new(proc_fs::boot_id(), config.max_processes);
         for pid in proc_fs::pids() {
@@ -109,7 +111,7 @@ impl Capture {
             processes,
             unknown: HashSet::new(),
             sockets: Sockets::new(),
-            cgroups: Cgroups::walk(hierarchies),
+            cgroups: Cgroups::walk(hierarchies, sightings),
             unknown_cgroups: HashSet::new(),
             users: Users::read(),
             pods,

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::{paths, proc_fs};
 use crate::attribution::{Container, HOST, container_of};
+use crate::containers::Sightings;
 
 pub(super) use hierarchies::{Hierarchies, V1};
 
@@ -54,6 +55,8 @@ pub(super) struct Cgroups {
     by_id: HashMap<u64, Arc<Cgroup>>,
     /// Removed ones, oldest first.
     removed: VecDeque<(Instant, u64)>,
+    /// Where containers are noted.
+    sightings: Sightings,
     /// Refused since the last walk, so that a full table does not mean a walk each.
     refused: usize,
     max: usize,
@@ -76,9 +79,9 @@ impl Cgroup {
 
 impl Cgroups {
     /// Walks the hierarchies whose cgroups the programs tell.
-    pub(super) fn walk(hierarchies: Hierarchies) -> Self {
+    pub(super) fn walk(hierarchies: Hierarchies, sightings: Sightings) -> Self {
         let (by_id, removed) = (HashMap::new(), VecDeque::new());
-        let mut cgroups = Self { hierarchies, by_id, removed, refused: 0, max: MAX_CGROUPS };
+        let mut cgroups = Self { hierarchies, by_id, removed, sightings, refused: 0, max: MAX_CGROUPS };
         cgroups.refresh();
         cgroups
     }
@@ -106,7 +109,9 @@ impl Cgroups {
 
     /// A cgroup that was just removed; it is known for some minutes more.
     pub(super) fn removed(&mut self, id: u64, hierarchy: u32, now: Instant) {
-        let Some(key) = self.key(id, hierarchy).filter(|key| self.by_id.contains_key(key)) else { return };
+        let Some(key) = self.key(id, hierarchy) else { return };
+        let Some(cgroup) = self.by_id.get(&key) else { return };
+        self.sightings.gone(&cgroup.path, &cgroup.container);
         self.removed.push_back((now, key));
     }
 
@@ -152,6 +157,7 @@ impl Cgroups {
     /// Remembers a cgroup if there is room or room can be made.
     fn add(&mut self, key: u64, path: &str) -> Arc<Cgroup> {
         let cgroup = Arc::new(Cgroup::new(key, path));
+        self.sightings.there(cgroup.id, &cgroup.path, &cgroup.container);
         if self.by_id.len() >= self.max {
             self.forget_oldest_removed();
         }
@@ -181,6 +187,9 @@ impl Cgroups {
             if let Some(mount) = mount {
                 walk(&mount, bit, self.max, &mut found);
             }
+        }
+        for cgroup in found.values() {
+            self.sightings.there(cgroup.id, &cgroup.path, &cgroup.container);
         }
         self.by_id = found;
         self.removed.clear();

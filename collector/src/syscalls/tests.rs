@@ -76,7 +76,10 @@ async fn capture_with<T: Send + 'static>(
     let spool = Spool::open(&config, Metrics::default(), spool_stop).unwrap();
     let mut outbox = spool.outbox_maker()();
     let outlet = Outlet::new("n1".into(), "c1".into(), spool.sender(), Metrics::default());
-    let started = start(&config, outlet.clone(), pods, Metrics::default(), stop.clone()).await.unwrap();
+    let started =
+        start(&config, outlet.clone(), pods, Sightings::default(), Metrics::default(), stop.clone())
+            .await
+            .unwrap();
     assert!(matches!(started.status.state, SourceState::Running { .. }), "{:?}", started.status);
     let alive = tokio::task::spawn_blocking(work).await.unwrap();
     stop.cancel();

@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use bailiwick_proto::Table;
 
-use crate::attribution::{Container, HOST, container_of};
+use crate::attribution::{Container, container_of, is_own_cgroup};
 use crate::columns::Columns;
 use crate::pods::Pods;
 
@@ -30,7 +30,7 @@ pub(super) fn rows(
     let mut columns = Columns::new(Table::Usage);
     for own in &interval.owns {
         let container = container_of(&own.path);
-        let outermost = is_outermost(&own.path, &container);
+        let outermost = is_own_cgroup(&own.path, &container);
         if !(outermost || says_something(own)) {
             continue;
         }
@@ -44,12 +44,6 @@ pub(super) fn rows(
         columns.end_row();
     }
     columns.finish()
-}
-
-/// Whether this is the container's own cgroup and not one made inside it.
-fn is_outermost(path: &str, container: &Container) -> bool {
-    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    container.id != HOST && container_of(parent).id != container.id
 }
 
 fn says_something(own: &Own) -> bool {

@@ -22,7 +22,7 @@
 //! | `usage` | `k8s_pod_name` | |
 //! | `alerts` | `alert_id`, `exec_id`, `container_id`, `audit_id` | |
 //! | `queries` | `query_id`, `principal` | |
-//! | `losses` | none | |
+//! | `losses`, `containers` | none | |
 //!
 //! `container_id` and `proc_pid` of `syscalls` need none: rows are sorted by them,
 //! so minimum and maximum say as much.
@@ -57,7 +57,7 @@ pub const fn blooms(table: Table) -> &'static [&'static str] {
         Table::Usage => &["k8s_pod_name"],
         Table::Alerts => &["alert_id", "exec_id", "container_id", "audit_id"],
         Table::Queries => &["query_id", "principal"],
-        Table::Losses => &[],
+        Table::Losses | Table::Containers => &[],
     }
 }
 

@@ -73,6 +73,7 @@ impl Template {
             .with_table_factories(std::collections::HashMap::new())
             .with_config(session_config())
             .with_runtime_env(runtime)
+            .with_physical_optimizer_rules(super::pushdown::rules())
             .build();
         let mut state = state;
         for name in UNBOUNDED {

@@ -3,6 +3,7 @@
 pub(crate) mod bucket;
 mod isolation;
 mod limits;
+mod named;
 mod slt;
 
 use bailiwick_proto::Table;

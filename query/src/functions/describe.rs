@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bailiwick_proto::Table;
 use datafusion::arrow::array::{Int64Array, StringArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::cast::as_int64_array;
@@ -11,7 +10,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
-use crate::pg_catalog::table_of_oid;
+use crate::pg_catalog::relation_of_oid;
 
 /// `obj_description(oid [, catalog])` and `col_description(table oid, column number)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -55,17 +54,17 @@ impl ScalarUDFImpl for Describe {
             let columns = numbers(&arguments.args[1])?;
             objects.iter().zip(columns.iter()).map(|(object, column)| column_doc(object?, column?)).collect()
         } else {
-            objects.iter().map(|object| Some(table_of_oid(object?)?.doc())).collect()
+            objects.iter().map(|object| Some(relation_of_oid(object?)?.doc())).collect()
         };
         Ok(ColumnarValue::Array(Arc::new(texts)))
     }
 }
 
 fn column_doc(object: i64, number: i64) -> Option<&'static str> {
-    let table: Table = table_of_oid(object)?;
+    let relation = relation_of_oid(object)?;
     // Column 0 is the table itself.
     match usize::try_from(number).ok()?.checked_sub(1) {
-        None => Some(table.doc()),
-        Some(index) => table.columns().nth(index).map(|column| column.doc),
+        None => Some(relation.doc()),
+        Some(index) => relation.columns().nth(index).map(|column| column.doc),
     }
 }

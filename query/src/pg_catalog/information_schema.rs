@@ -6,17 +6,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bailiwick_proto::{Column, Kind, Table};
+use bailiwick_proto::{Column, Kind};
 use datafusion::arrow::datatypes::DataType::{Int32, Utf8};
 use datafusion::catalog::TableProvider;
 use datafusion::error::Result;
 
 use super::DATABASE;
 use super::sheet::{self, Row, number, text};
+use crate::catalog::Relation;
 
 /// Standard tables that have no rows here, and the columns that clients join them by.
 const EMPTY: &[(&str, &[&str])] = &[
-    ("views", &["table_catalog", "table_schema", "table_name", "view_definition"]),
     (
         "table_constraints",
         &[
@@ -70,6 +70,7 @@ pub(super) fn tables() -> Result<BTreeMap<&'static str, Arc<dyn TableProvider>>>
         ("schemata", schemata()?),
         ("tables", list_of_tables()?),
         ("columns", list_of_columns()?),
+        ("views", list_of_views()?),
     ]);
     for (name, columns) in EMPTY {
         let schema = sheet::columns(columns.iter().map(|column| (*column, Utf8)));
@@ -89,16 +90,30 @@ fn schemata() -> Result<Arc<dyn TableProvider>> {
 fn list_of_tables() -> Result<Arc<dyn TableProvider>> {
     let names =
         ["table_catalog", "table_schema", "table_name", "table_type", "is_insertable_into", "is_typed"];
-    let row = |table: Table| {
-        let mut row = place(table);
+    let row = |relation: Relation| {
+        let mut row = place(relation);
         row.extend([
-            ("table_type", text("BASE TABLE")),
+            ("table_type", text(if relation.is_view() { "VIEW" } else { "BASE TABLE" })),
             ("is_insertable_into", text("NO")),
             ("is_typed", text("NO")),
         ]);
         row
     };
-    sheet::table(sheet::columns(names.map(|name| (name, Utf8))), &Table::ALL.map(row))
+    let rows: Vec<_> = Relation::all().map(row).collect();
+    sheet::table(sheet::columns(names.map(|name| (name, Utf8))), &rows)
+}
+
+/// Views are made of plans, so they have no definition in SQL.
+fn list_of_views() -> Result<Arc<dyn TableProvider>> {
+    let names =
+        ["table_catalog", "table_schema", "table_name", "view_definition", "check_option", "is_updatable"];
+    let row = |relation: Relation| {
+        let mut row = place(relation);
+        row.extend([("check_option", text("NONE")), ("is_updatable", text("NO"))]);
+        row
+    };
+    let rows: Vec<_> = Relation::all().filter(|relation| relation.is_view()).map(row).collect();
+    sheet::table(sheet::columns(names.map(|name| (name, Utf8))), &rows)
 }
 
 fn list_of_columns() -> Result<Arc<dyn TableProvider>> {
@@ -129,15 +144,15 @@ fn list_of_columns() -> Result<Arc<dyn TableProvider>> {
         ("generation_expression", Utf8),
         ("is_updatable", Utf8),
     ]);
-    let rows = Table::ALL.into_iter().flat_map(|table| {
-        table.columns().zip(1..).map(move |(column, ordinal)| column_row(table, column, ordinal))
+    let rows = Relation::all().flat_map(|relation| {
+        relation.columns().zip(1..).map(move |(column, ordinal)| column_row(relation, column, ordinal))
     });
     sheet::table(schema, &rows.collect::<Vec<_>>())
 }
 
-fn column_row(table: Table, column: &'static Column, ordinal: i32) -> Row<'static> {
+fn column_row(relation: Relation, column: &'static Column, ordinal: i32) -> Row<'static> {
     let (data_type, udt_name) = names_of(column.kind);
-    let mut row = place(table);
+    let mut row = place(relation);
     row.extend([
         ("column_name", text(column.name)),
         ("ordinal_position", number(ordinal)),
@@ -168,11 +183,11 @@ fn column_row(table: Table, column: &'static Column, ordinal: i32) -> Row<'stati
     row
 }
 
-fn place(table: Table) -> Row<'static> {
+fn place(relation: Relation) -> Row<'static> {
     vec![
         ("table_catalog", text(DATABASE)),
         ("table_schema", text("public")),
-        ("table_name", text(table.name())),
+        ("table_name", text(relation.name())),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_pg::datatypes::into_pg_type;
-use bailiwick_proto::{Column, Kind, Table};
+use bailiwick_proto::{Column, Kind};
 use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
@@ -12,6 +12,7 @@ use pgwire::api::Type;
 
 use super::sheet::{self, Row, number, text};
 use super::{DATABASE, Shared, Upstream, oid_of, upstream_schema};
+use crate::catalog::Relation;
 use crate::functions;
 
 /// Ids as PostgreSQL has them: `public`, `pg_catalog`, the first superuser, the
@@ -35,11 +36,11 @@ const UTF8: i32 = 6;
 /// Every table that takes the place of one of upstream's.
 pub(super) fn tables(upstream: &Upstream) -> Result<BTreeMap<&'static str, Arc<dyn TableProvider>>> {
     let sheets: [(&'static str, Vec<Row<'_>>); 8] = [
-        ("pg_class", Table::ALL.into_iter().map(class).collect()),
+        ("pg_class", Relation::all().map(class).collect()),
         ("pg_attribute", attributes()?),
         ("pg_namespace", namespaces()),
         ("pg_database", vec![database()]),
-        ("pg_tables", Table::ALL.into_iter().map(listed).collect()),
+        ("pg_tables", Relation::all().filter(|relation| !relation.is_view()).map(listed).collect()),
         ("pg_description", descriptions()),
         ("pg_settings", settings()),
         // Upstream lists PL/pgSQL.
@@ -72,20 +73,20 @@ pub(super) fn roles(shared: &Shared, principal: &str) -> Result<Arc<dyn TablePro
     sheet::table(upstream_schema(&shared.upstream, "pg_roles")?, &rows)
 }
 
-fn class(table: Table) -> Row<'static> {
-    let columns = i32::try_from(table.columns().count()).unwrap_or(i32::MAX);
+fn class(relation: Relation) -> Row<'static> {
+    let columns = i32::try_from(relation.columns().count()).unwrap_or(i32::MAX);
     vec![
-        ("oid", number(oid_of(table))),
-        ("relname", text(table.name())),
+        ("oid", number(oid_of(relation))),
+        ("relname", text(relation.name())),
         ("relnamespace", number(PUBLIC_OID)),
         ("reloftype", number(0)),
         ("relowner", number(OWNER_OID)),
-        ("relam", number(HEAP_OID)),
-        ("relfilenode", number(oid_of(table))),
+        ("relam", number(if relation.is_view() { 0 } else { HEAP_OID })),
+        ("relfilenode", number(if relation.is_view() { 0 } else { oid_of(relation) })),
         // Never counted, as PostgreSQL says it.
         ("reltuples", ScalarValue::from(-1.0)),
         ("relpersistence", text("p")),
-        ("relkind", text("r")),
+        ("relkind", text(if relation.is_view() { "v" } else { "r" })),
         ("relnatts", number(columns)),
         ("relispopulated", ScalarValue::from(true)),
         ("relreplident", text("n")),
@@ -93,13 +94,13 @@ fn class(table: Table) -> Row<'static> {
 }
 
 fn attributes() -> Result<Vec<Row<'static>>> {
-    let rows = Table::ALL.into_iter().flat_map(|table| {
-        table.columns().zip(1..).map(move |(column, place)| attribute(table, column, place))
+    let rows = Relation::all().flat_map(|relation| {
+        relation.columns().zip(1..).map(move |(column, place)| attribute(relation, column, place))
     });
     rows.collect()
 }
 
-fn attribute(table: Table, column: &'static Column, place: i32) -> Result<Row<'static>> {
+fn attribute(relation: Relation, column: &'static Column, place: i32) -> Result<Row<'static>> {
     let kind = into_pg_type(&column.kind.public_type())
         .map_err(|e| DataFusionError::External(e.to_string().into()))?;
     let oid = i32::try_from(kind.oid()).unwrap_or_default();
@@ -111,7 +112,7 @@ fn attribute(table: Table, column: &'static Column, place: i32) -> Result<Row<'s
     };
     let collation = if matches!(kind, Type::TEXT | Type::TEXT_ARRAY) { COLLATION_OID } else { 0 };
     Ok(vec![
-        ("attrelid", number(oid_of(table))),
+        ("attrelid", number(oid_of(relation))),
         ("attname", text(column.name)),
         ("atttypid", number(oid)),
         ("attstattarget", number(-1)),
@@ -160,22 +161,23 @@ fn database() -> Row<'static> {
     ]
 }
 
-fn listed(table: Table) -> Row<'static> {
-    vec![("schemaname", text("public")), ("tablename", text(table.name())), ("tableowner", text(DATABASE))]
+fn listed(relation: Relation) -> Row<'static> {
+    vec![("schemaname", text("public")), ("tablename", text(relation.name())), ("tableowner", text(DATABASE))]
 }
 
 fn descriptions() -> Vec<Row<'static>> {
-    let row = |table: Table, place: i32, doc: &str| {
+    let row = |relation: Relation, place: i32, doc: &str| {
         vec![
-            ("objoid", number(oid_of(table))),
+            ("objoid", number(oid_of(relation))),
             ("classoid", number(PG_CLASS_OID)),
             ("objsubid", number(place)),
             ("description", text(doc)),
         ]
     };
-    let rows = Table::ALL.into_iter().flat_map(|table| {
-        let columns = table.columns().zip(1..).map(move |(column, place)| row(table, place, column.doc));
-        std::iter::once(row(table, 0, table.doc())).chain(columns)
+    let rows = Relation::all().flat_map(|relation| {
+        let columns =
+            relation.columns().zip(1..).map(move |(column, place)| row(relation, place, column.doc));
+        std::iter::once(row(relation, 0, relation.doc())).chain(columns)
     });
     rows.collect()
 }

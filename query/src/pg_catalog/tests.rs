@@ -4,9 +4,9 @@ use super::*;
 
 #[test]
 fn an_object_id_names_one_table() {
-    for table in Table::ALL {
-        assert_eq!(table_of_oid(i64::from(oid_of(table))), Some(table));
+    for relation in Relation::all() {
+        assert_eq!(relation_of_oid(i64::from(oid_of(relation))), Some(relation));
     }
-    assert_eq!(table_of_oid(i64::from(FIRST_TABLE_OID) - 1), None);
-    assert_eq!(table_of_oid(i64::MAX), None);
+    assert_eq!(relation_of_oid(i64::from(FIRST_TABLE_OID) - 1), None);
+    assert_eq!(relation_of_oid(i64::MAX), None);
 }

@@ -31,7 +31,7 @@ fn both_hierarchies_are_walked_and_kept_apart() {
     let (dir, hierarchies) = hybrid();
     let v2 = make(&dir.path().join("unified"), b"system.slice/docker.service");
     let v1 = make(&dir.path().join("memory"), format!("docker/{ID}").as_bytes());
-    let mut cgroups = Cgroups::walk(hierarchies);
+    let mut cgroups = Cgroups::walk(hierarchies, Sightings::default());
     let nobody = u32::MAX;
     let service = cgroups.of(v2, nobody).unwrap();
     assert_eq!(
@@ -45,7 +45,7 @@ fn both_hierarchies_are_walked_and_kept_apart() {
 
 #[test]
 fn a_new_cgroup_is_known_by_its_hierarchy() {
-    let mut cgroups = Cgroups::walk(hybrid().1);
+    let mut cgroups = Cgroups::walk(hybrid().1, Sightings::default());
     let (first, second) = (format!("/docker/{ID}"), format!("/kubepods/{ID}"));
     assert!(cgroups.made(77, 0, &first).is_some());
     assert!(cgroups.made(77, 4, &second).is_some());
@@ -55,10 +55,32 @@ fn a_new_cgroup_is_known_by_its_hierarchy() {
     assert_eq!(cgroups.v1().unwrap().subsystem(), "memory_cgrp_id");
 }
 
+/// Goal: whoever follows late names hears of every container's own cgroup,
+/// however it was found, and of its end, and of no other cgroup.
+#[test]
+fn containers_are_noted() {
+    let (dir, hierarchies) = hybrid();
+    make(&dir.path().join("unified"), format!("docker/{ID}/init.scope").as_bytes());
+    make(&dir.path().join("unified"), b"system.slice");
+    let sightings = Sightings::default();
+    let mut cgroups = Cgroups::walk(hierarchies, sightings.clone());
+    assert_eq!(sightings.noted(), [(ID.to_owned(), true)], "walked at the start");
+    let other = ID.replace('5', "6");
+    let path = format!("/kubepods/burstable/{other}");
+    cgroups.made(77, 0, &path);
+    cgroups.made(78, 0, &format!("{path}/inside"));
+    cgroups.made(79, 0, "/user.slice");
+    assert_eq!(sightings.noted(), [(other.clone(), true)]);
+    for id in [78, 79, 80, 77] {
+        cgroups.removed(id, 0, Instant::now());
+    }
+    assert_eq!(sightings.noted(), [(other, false)]);
+}
+
 #[test]
 fn a_removed_cgroup_is_named_for_a_while() {
     let (_dir, hierarchies) = hybrid();
-    let mut cgroups = Cgroups::walk(hierarchies);
+    let mut cgroups = Cgroups::walk(hierarchies, Sightings::default());
     let start = Instant::now();
     cgroups.made(77, 4, &format!("/docker/{ID}"));
     cgroups.removed(77, 4, start);
@@ -73,7 +95,7 @@ fn a_removed_cgroup_is_named_for_a_while() {
 fn a_full_table_forgets_the_removed_first_and_answers_anyway() {
     let (dir, hierarchies) = hybrid();
     let living = make(&dir.path().join("unified"), b"living");
-    let mut cgroups = Cgroups::walk(hierarchies);
+    let mut cgroups = Cgroups::walk(hierarchies, Sightings::default());
     cgroups.max = cgroups.len() + 2;
     cgroups.made(1_000_001, 0, "/a");
     cgroups.made(1_000_002, 0, "/b");
@@ -102,7 +124,7 @@ fn strange_names_are_text_and_no_containers() {
     ];
     let made = cases.map(|(name, _)| make(&mount, name));
     let short = make(&mount, format!("docker-{}.scope", &ID[1..]).as_bytes());
-    let mut cgroups = Cgroups::walk(hierarchies);
+    let mut cgroups = Cgroups::walk(hierarchies, Sightings::default());
     for (id, (_, path)) in made.into_iter().zip(cases) {
         let cgroup = cgroups.of(id, u32::MAX).unwrap();
         assert_eq!((cgroup.path.as_str(), cgroup.container.id.as_str()), (path, HOST));
@@ -124,7 +146,7 @@ fn a_process_is_asked_for_the_hierarchy_that_its_id_is_of() {
 /// both hierarchies. Method: this machine's own mounts and this process.
 #[test]
 fn a_living_process_tells_its_cgroup() {
-    let mut cgroups = Cgroups::walk(Hierarchies::of_this_node());
+    let mut cgroups = Cgroups::walk(Hierarchies::of_this_node(), Sightings::default());
     if !cgroups.are_mounted() {
         return println!("skipped: no cgroups are mounted here");
     }
@@ -154,7 +176,7 @@ fn v2_alone_is_walked_where_v1_is_not_told() {
     let (dir, mut hierarchies) = hybrid();
     make(&dir.path().join("memory"), b"docker");
     hierarchies.leave_v1();
-    let cgroups = Cgroups::walk(hierarchies);
+    let cgroups = Cgroups::walk(hierarchies, Sightings::default());
     assert!(cgroups.v1().is_none() && cgroups.are_mounted());
     assert!(cgroups.by_id.keys().all(|key| key & CGROUP_V1_BIT == 0));
 }

@@ -233,7 +233,14 @@ fn unprivileged() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let begin = |config: &Config| {
         let (outlet, stop) = (outlet.clone(), CancellationToken::new());
-        runtime.block_on(start(config, outlet, Pods::default(), Metrics::default(), stop))
+        runtime.block_on(start(
+            config,
+            outlet,
+            Pods::default(),
+            Sightings::default(),
+            Metrics::default(),
+            stop,
+        ))
     };
     let told = begin(&config).map(|started| started.status.state);
     let missing =

@@ -60,6 +60,9 @@ async fn filled() -> Served {
             ("fd_name", path),
             ("time", time),
             ("proc_pid", "42"),
+            ("cluster", "c"),
+            ("node", "n"),
+            ("container_id", proc),
         ];
         rows(Table::Syscalls, &[&row])
     };
@@ -72,7 +75,24 @@ async fn filled() -> Served {
         Table::ApiAccess,
         &[&[("tenant", "acme"), ("verb", "create"), ("resource", "pods"), ("user", "mallory")]],
     );
-    bucket.wal(&[(Table::Syscalls, third), (Table::ApiAccess, api)]).await;
+    let learnt = |image, time, gone| -> datafusion::arrow::array::RecordBatch {
+        let row = [
+            ("tenant", "acme"),
+            ("cluster", "c"),
+            ("node", "n"),
+            ("container_id", "cat"),
+            ("k8s_ns_name", "acme-shop"),
+            ("k8s_pod_name", "web-0"),
+            ("container_image", image),
+            ("time", time),
+            ("gone", gone),
+        ];
+        rows(Table::Containers, &[&row])
+    };
+    let old = learnt("nginx:1", "2026-11-24T10:00:01Z", "false");
+    let new = learnt("nginx:2", "2026-11-24T10:03:00Z", "true");
+    bucket.wal(&[(Table::Syscalls, third), (Table::ApiAccess, api), (Table::Containers, new)]).await;
+    bucket.wal(&[(Table::Containers, old)]).await;
     bucket.serve(&crate::Config::default())
 }
 

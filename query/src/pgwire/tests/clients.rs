@@ -13,7 +13,7 @@ const FROM_TO: (&str, &str) = ("2026-11-24T09:00:00Z", "2026-11-24T11:00:00.123Z
 const COMMANDS: &[(&str, &[&str])] = &[
     ("\\dt", &["public|syscalls|table|bailiwick", "public|queries|table|bailiwick"]),
     ("\\dt+", &["public|usage|table|bailiwick", "resource use, one container and interval a row"]),
-    ("\\d", &["public|api_access|table"]),
+    ("\\d", &["public|api_access|table", "public|syscalls_named|view"]),
     ("\\d+", &["public|losses|table"]),
     ("\\d syscalls", &["evt_type|text", "time|timestamp with time zone", "proc_pid|bigint", "date|date"]),
     ("\\d+ usage", &["CPU time used, nanoseconds", "cpu_ns|bigint"]),
@@ -24,7 +24,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("\\dn", &["public|bailiwick"]),
     ("\\dn+", &["public"]),
     ("\\df", &["Schema|Name"]),
-    ("\\dv", &[]),
+    ("\\dv", &["public|syscalls_named|view|bailiwick"]),
+    ("\\d+ syscalls_named", &["k8s_pod_name|text", "the pod's namespace"]),
     ("\\di", &[]),
     ("\\ds", &[]),
     ("\\dm", &[]),
@@ -74,7 +75,7 @@ async fn psql_lists_and_describes_the_tables() {
 async fn psql_shows_rows_of_every_type() {
     let served = Served::start().await;
     let Some(psql) = Psql::of(served.addr, &served.tenant) else { return };
-    for table in ["syscalls", "api_access", "usage", "alerts", "losses", "queries"] {
+    for table in ["syscalls", "api_access", "usage", "alerts", "losses", "queries", "containers"] {
         let output = psql.run(&format!("SELECT * FROM {table}")).await.unwrap();
         assert_eq!(i64::try_from(output.lines().count()).unwrap(), ROWS + 1, "{table}");
     }
@@ -136,7 +137,10 @@ async fn explore(psql: &Psql) -> Result<(), String> {
              ('information_schema','pg_catalog','pg_toast') ORDER BY schema_name",
             "name\npublic\n",
         ),
-        (&tables, "table\nalerts\napi_access\nlosses\nqueries\nsyscalls\nusage\n"),
+        (
+            &tables,
+            "table\nalerts\napi_access\ncontainers\nlosses\nqueries\nsyscalls\nsyscalls_named\nusage\n",
+        ),
         (
             "SELECT quote_ident(table_name) AS \"table\" FROM information_schema.tables WHERE \
              quote_ident(table_schema) = 'public' ORDER BY 1",
