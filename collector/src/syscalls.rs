@@ -117,7 +117,8 @@ async fn begin(
         // What follows, and the thread that is started below, does with less.
         protect::settle_loader().map_err(|error| internal(&error))?;
         let hierarchies = programs.hierarchies.clone();
-        let capture = Capture::begin(outlet.node(), outlet.cluster(), &config.syscalls, pods, hierarchies, sightings);
+        let capture =
+            Capture::begin(outlet.node(), outlet.cluster(), &config.syscalls, pods, hierarchies, sightings);
         let detail = detail(&programs, &capture);
         let (batches, received) = mpsc::channel(BATCHES_AHEAD);
         let drain = drain(&config, programs, capture, batches, outlet, metrics, stop);

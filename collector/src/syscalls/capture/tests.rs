@@ -160,7 +160,14 @@ fn capture() -> Capture {
 }
 
 fn capture_with(config: &Syscalls) -> Capture {
-    let mut capture = Capture::begin("n1", "c1", config, Pods::default(), Hierarchies::of_this_node(), Sightings::default());
+    let mut capture = Capture::begin(
+        "n1",
+        "c1",
+        config,
+        Pods::default(),
+        Hierarchies::of_this_node(),
+        Sightings::default(),
+    );
     capture.inside = None;
     capture
 }
