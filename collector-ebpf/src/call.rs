@@ -74,10 +74,10 @@ static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(8, 0);
 /// What the programs read of each call.
 static SHAPE: [Shape; MAX_CALLS] = SHAPES;
 
-/// The call that ended, as an entry of [`CALLS`], and whether it is a 32-bit one.
+/// The number of the call that ended, if a call of that number is wanted.
 #[inline(always)]
-pub(crate) fn entry(regs: *const u8) -> Option<(u16, bool)> {
-    // Safety: registers are a typed argument; the tables are read within bounds.
+pub(crate) fn number(regs: *const u8) -> Option<usize> {
+    // Safety: registers are a typed argument; the table is read within bounds.
     unsafe {
         let mut number: u64 = read(regs, &REGS_NUMBER);
         if number >= NUMBERS as u64 {
@@ -87,11 +87,18 @@ pub(crate) fn entry(regs: *const u8) -> Option<(u16, bool)> {
             number &= !X32_BIT;
         }
         let number = number as usize & (NUMBERS - 1);
-        if (&raw const WANTED as *const u8).add(number).read_volatile() == 0 {
-            return None;
-        }
+        if (&raw const WANTED as *const u8).add(number).read_volatile() == 0 { None } else { Some(number) }
+    }
+}
+
+/// The call of this number that `task`, the current one, made, as an entry of
+/// [`CALLS`], and whether it is a 32-bit one.
+#[inline(always)]
+pub(crate) fn entry(number: usize, task: *const u8) -> Option<(u16, bool)> {
+    // Safety: the current task is there; the table is read within bounds.
+    unsafe {
         let compat = has(&task::TASK_THREAD_STATUS)
-            && at::<u32>(current(), &task::TASK_THREAD_STATUS) & IN_COMPAT != 0;
+            && at::<u32>(task, &task::TASK_THREAD_STATUS) & IN_COMPAT != 0;
         let place = if compat { number + NUMBERS } else { number };
         let entry = (&raw const CALLS as *const u16).add(place & (2 * NUMBERS - 1)).read_volatile();
         if entry == 0 { None } else { Some((entry, compat)) }
@@ -130,13 +137,15 @@ pub(crate) unsafe fn arguments(to: *mut [u64; 6], regs: *const u8, compat: bool)
     }
 }
 
-/// The end of every call of every task: most go no further than [`entry`].
+/// The end of every call of every task: most go no further than [`number`].
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let regs: *const u8 = ctx.arg(0);
-    let Some((entry, _)) = entry(regs) else { return 0 };
+    let Some(number) = number(regs) else { return 0 };
+    let task = current();
+    let Some((entry, _)) = entry(number, task) else { return 0 };
     let ret: i64 = ctx.arg(1);
-    if (entry & ONLY_FAILED != 0 && ret >= 0) || !wanted() {
+    if (entry & ONLY_FAILED != 0 && ret >= 0) || !wanted(task) {
         return 0;
     }
     let program = (entry >> PROGRAM_SHIFT) & PROGRAM_BITS;
@@ -156,7 +165,8 @@ const LAST: u32 = 7;
 fn call_ended(ctx: BtfTracePointContext) -> i32 {
     // Safety: the scratch record is this task's alone until its last program ends.
     unsafe {
-        let Some((record, shape)) = begin(&ctx) else { return 0 };
+        let task = current();
+        let Some((record, shape)) = begin(&ctx, task) else { return 0 };
         let body = &raw mut (*record).body;
         if shape.bits & bits::SAMPLED != 0 && may_be_left_out(body) {
             let weight = out::sample((shape.class_and_ring & 15) as u32);
@@ -167,10 +177,16 @@ fn call_ended(ctx: BtfTracePointContext) -> i32 {
         }
         let mut length = 0;
         if shape.path != NONE {
-            length = path(record, length, shape.path, shape.folder, text::PATH);
+            length = path(record, task, length, shape.path, shape.folder, text::PATH);
         }
-        keep(record, length);
-        PROGRAMS.tail_call(&ctx, if shape.path2 == NONE { LAST } else { SECOND });
+        if shape.path2 != NONE {
+            keep(record, length);
+            PROGRAMS.tail_call(&ctx, SECOND);
+            return 0;
+        }
+        let length = extra(record, task, length, shape);
+        let length = file(record, task, length, shape);
+        send(record, task, shape, length);
     }
     0
 }
@@ -181,7 +197,7 @@ fn call_second(ctx: BtfTracePointContext) -> i32 {
     // Safety: as above.
     unsafe {
         let Some((record, shape, length)) = go_on() else { return 0 };
-        keep(record, path(record, length, shape.path2, shape.folder2, text::PATH2));
+        keep(record, path(record, current(), length, shape.path2, shape.folder2, text::PATH2));
         PROGRAMS.tail_call(&ctx, LAST);
     }
     0
@@ -193,10 +209,11 @@ fn call_last(_ctx: BtfTracePointContext) -> i32 {
     // Safety: as above.
     unsafe {
         let Some((record, shape, length)) = go_on() else { return 0 };
+        let task = current();
         (*record).body.reserved = [0; 3];
-        let length = extra(record, length, shape);
-        let length = file(record, length, shape);
-        send(record, shape, length);
+        let length = extra(record, task, length, shape);
+        let length = file(record, task, length, shape);
+        send(record, task, shape, length);
     }
     0
 }
@@ -226,9 +243,12 @@ unsafe fn go_on() -> Option<(*mut CallRecord, &'static Shape, usize)> {
 
 /// The scratch record with everything that all calls have, and the call's shape.
 #[inline(always)]
-unsafe fn begin(ctx: &BtfTracePointContext) -> Option<(*mut CallRecord, &'static Shape)> {
+unsafe fn begin(
+    ctx: &BtfTracePointContext,
+    task: *const u8,
+) -> Option<(*mut CallRecord, &'static Shape)> {
     let regs: *const u8 = ctx.arg(0);
-    let (entry, compat) = entry(regs)?;
+    let (entry, compat) = entry(number(regs)?, task)?;
     let record = CALL_SCRATCH.get_ptr_mut(0)?;
     unsafe {
         let body = &raw mut (*record).body;
@@ -246,7 +266,7 @@ unsafe fn begin(ctx: &BtfTracePointContext) -> Option<(*mut CallRecord, &'static
 
 /// Fills the header and writes the record to its ring.
 #[inline(always)]
-unsafe fn send(record: *mut CallRecord, shape: &Shape, length: usize) {
+unsafe fn send(record: *mut CallRecord, task: *const u8, shape: &Shape, length: usize) {
     unsafe {
         let fixed = size_of::<Header>() + size_of::<Call>();
         let mut size = (fixed + length) as u32;
@@ -254,7 +274,7 @@ unsafe fn send(record: *mut CallRecord, shape: &Shape, length: usize) {
             size = size_of::<CallRecord>() as u32;
         }
         let flags = (*record).header.flags;
-        task::fill(&raw mut (*record).header, kind::CALL, flags, size);
+        task::fill(&raw mut (*record).header, task, kind::CALL, flags, size);
         let class = (shape.class_and_ring & 15) as u32;
         match shape.class_and_ring >> 4 {
             0 => out::process(class, record as *mut c_void, size),
@@ -279,7 +299,14 @@ unsafe fn may_be_left_out(body: *const Call) -> bool {
 
 /// Copies a path, and where it begins if it is relative; the new length.
 #[inline(always)]
-unsafe fn path(record: *mut CallRecord, length: usize, arg: u8, folder: u8, slot: usize) -> usize {
+unsafe fn path(
+    record: *mut CallRecord,
+    task: *const u8,
+    length: usize,
+    arg: u8,
+    folder: u8,
+    slot: usize,
+) -> usize {
     unsafe {
         let mut length = length;
         let from = (*record).body.args[(arg & 7) as usize % 6];
@@ -307,7 +334,7 @@ unsafe fn path(record: *mut CallRecord, length: usize, arg: u8, folder: u8, slot
         if fd != AT_FDCWD {
             (*record).header.flags |= if slot == text::PATH { flag::BY_FOLDER } else { flag::BY_FOLDER2 };
         }
-        let walked = walk::walk_folder(to, cell(record), if fd == AT_FDCWD { None } else { Some(fd as u32) });
+        let walked = walk::walk_folder(to, cell(record), task, if fd == AT_FDCWD { None } else { Some(fd as u32) });
         bounded(record, length, slot + 1, walked)
     }
 }
@@ -339,18 +366,18 @@ unsafe fn copy_text(record: *mut CallRecord, length: usize, from: u64) -> usize 
 
 /// The further text that the shape asks for.
 #[inline(always)]
-unsafe fn extra(record: *mut CallRecord, length: usize, shape: &Shape) -> usize {
+unsafe fn extra(record: *mut CallRecord, task: *const u8, length: usize, shape: &Shape) -> usize {
     if length > TEXT_MAX - PATH_MAX {
         return length;
     }
     unsafe {
         let to = (&raw mut (*record).text as *mut u8).add(length);
         if shape.bits & bits::CAPABILITIES != 0 {
-            core::ptr::write_unaligned(to as *mut Capabilities, task::capabilities(current()));
+            core::ptr::write_unaligned(to as *mut Capabilities, task::capabilities(task));
             return bounded(record, length, text::EXTRA, size_of::<Capabilities>() as u32);
         }
         if shape.bits & bits::NEW_CWD != 0 {
-            let walked = walk::walk_folder(to, cell(record), None);
+            let walked = walk::walk_folder(to, cell(record), task, None);
             return bounded(record, length, text::EXTRA, walked);
         }
         if shape.extra == NONE {
@@ -369,7 +396,7 @@ unsafe fn extra(record: *mut CallRecord, length: usize, shape: &Shape) -> usize 
 
 /// The file behind the descriptor that the call is about.
 #[inline(always)]
-unsafe fn file(record: *mut CallRecord, length: usize, shape: &Shape) -> usize {
+unsafe fn file(record: *mut CallRecord, task: *const u8, length: usize, shape: &Shape) -> usize {
     if shape.file == NONE {
         return length;
     }
@@ -380,7 +407,7 @@ unsafe fn file(record: *mut CallRecord, length: usize, shape: &Shape) -> usize {
             RET => (*body).ret as u32,
             arg => (*body).args[(arg & 7) as usize % 6] as u32,
         };
-        let file = walk::file_of(fd);
+        let file = walk::file_of(task, fd);
         if file.is_null() {
             return length;
         }
@@ -392,7 +419,7 @@ unsafe fn file(record: *mut CallRecord, length: usize, shape: &Shape) -> usize {
         if shape.bits & bits::WALK == 0 || length > TEXT_MAX - WALK_MAX {
             return length;
         }
-        let walked = walk::walk_file((&raw mut (*record).text as *mut u8).add(length), cell(record), &file);
+        let walked = walk::walk_file((&raw mut (*record).text as *mut u8).add(length), cell(record), task, &file);
         bounded(record, length, text::TARGET, walked)
     }
 }
@@ -407,8 +434,8 @@ const FAILED_ARG_MAX: u32 = 256;
 fn exec_failed(ctx: BtfTracePointContext) -> i32 {
     // Safety: the scratch record is this task's alone until its last program ends.
     unsafe {
-        let Some((record, shape)) = begin(&ctx) else { return 0 };
-        keep(record, path(record, 0, shape.path, shape.folder, text::PATH));
+        let Some((record, shape)) = begin(&ctx, current()) else { return 0 };
+        keep(record, path(record, current(), 0, shape.path, shape.folder, text::PATH));
         PROGRAMS.tail_call(&ctx, ARGUMENTS);
     }
     0
@@ -420,11 +447,12 @@ fn exec_arguments(_ctx: BtfTracePointContext) -> i32 {
     // Safety: as above.
     unsafe {
         let Some((record, shape, length)) = go_on() else { return 0 };
+        let task = current();
         (*record).body.reserved = [0; 3];
         let given = (*record).body.args[(shape.extra & 7) as usize % 6];
         let compat = (*record).header.flags & flag::COMPAT != 0;
         let length = failed_args(record, length, given, compat);
-        send(record, shape, length);
+        send(record, task, shape, length);
     }
     0
 }

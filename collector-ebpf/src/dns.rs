@@ -13,7 +13,7 @@ use core::mem::size_of;
 
 use crate::out;
 use crate::socket::{AF_INET, AF_INET6};
-use crate::task::{self, wanted};
+use crate::task::{self, current, wanted};
 
 /// A packet that may go on.
 const PASS: i32 = 1;
@@ -66,7 +66,7 @@ unsafe fn look(ctx: &SkBuffContext) -> Option<()> {
             (AF_INET6, 40)
         };
         let [s0, s1, d0, d1, l0, l1] = load::<6>(ctx, header)?;
-        if u16::from_be_bytes([d0, d1]) != PORT || !wanted() {
+        if u16::from_be_bytes([d0, d1]) != PORT || !wanted(current()) {
             return None;
         }
         let record = DNS_SCRATCH.get_ptr_mut(0)?;
@@ -87,7 +87,7 @@ unsafe fn look(ctx: &SkBuffContext) -> Option<()> {
         }
         (*body).data_len = length as u16;
         let size = (size_of::<Header>() + size_of::<Dns>()) as u32 + length;
-        task::fill(&raw mut (*record).header, kind::DNS, 0, size);
+        task::fill(&raw mut (*record).header, current(), kind::DNS, 0, size);
         out::network(class::DNS, record as *mut c_void, size);
         None
     }

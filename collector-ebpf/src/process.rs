@@ -65,19 +65,19 @@ static CGROUP_SCRATCH: PerCpuArray<CgroupRecord> = PerCpuArray::with_max_entries
 /// `sched_process_exec(task, old_pid, bprm)`, with the new program in place.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn process_exec(ctx: RawTracePointContext) -> i32 {
-    if wanted() {
+    let task = current();
+    if wanted(task) {
         if let Some(record) = EXEC_SCRATCH.get_ptr_mut(0) {
             // Safety: the scratch record is this program's alone while it runs.
-            unsafe { exec(record, ctx.arg(2)) }
+            unsafe { exec(record, task, ctx.arg(2)) }
         }
     }
     0
 }
 
 #[inline(always)]
-unsafe fn exec(record: *mut ExecRecord, bprm: *const u8) {
+unsafe fn exec(record: *mut ExecRecord, task: *const u8, bprm: *const u8) {
     unsafe {
-        let task = current();
         let body = &raw mut (*record).body;
         let memory = follow(task, &task::TASK_MM);
         let mut flags = 0;
@@ -95,10 +95,10 @@ unsafe fn exec(record: *mut ExecRecord, bprm: *const u8) {
         length += interp;
         let exe = if has(&task::MM_EXE_FILE) { reach(memory, &task::MM_EXE_FILE) } else { core::ptr::null() };
         flags |= executable(body, exe);
-        let walked = walk_to(record, length, exe);
+        let walked = walk_to(record, task, length, exe);
         (*body).exe_len = walked as u32;
         length += walked;
-        let walked = walk_to(record, length, core::ptr::null());
+        let walked = walk_to(record, task, length, core::ptr::null());
         (*body).cwd_len = walked as u32;
         length += walked;
         (*body).environment_len = 0;
@@ -111,7 +111,7 @@ unsafe fn exec(record: *mut ExecRecord, bprm: *const u8) {
         session(body, task);
         (*body).capabilities = task::capabilities(task);
         let mut size = (size_of::<Header>() + size_of::<Exec>() + length) as u32;
-        task::fill(&raw mut (*record).header, kind::EXEC, flags, size);
+        task::fill(&raw mut (*record).header, task, kind::EXEC, flags, size);
         if size > size_of::<ExecRecord>() as u32 {
             size = size_of::<ExecRecord>() as u32;
         }
@@ -161,13 +161,13 @@ unsafe fn copy_string(record: *mut ExecRecord, length: usize, from: u64) -> usiz
 
 /// Walks an open file's path, or the working directory for none.
 #[inline(always)]
-unsafe fn walk_to(record: *mut ExecRecord, length: usize, file: *const u8) -> usize {
+unsafe fn walk_to(record: *mut ExecRecord, task: *const u8, length: usize, file: *const u8) -> usize {
     unsafe {
         let Some(to) = place(record, length) else { return 0 };
         let cell = &raw mut (*record).header.size;
         let walked = match file.is_null() {
-            true => walk::walk_folder(to, cell, None),
-            false => walk::walk_file(to, cell, &walk::opened(file)),
+            true => walk::walk_folder(to, cell, task, None),
+            false => walk::walk_file(to, cell, task, &walk::opened(file)),
         };
         if walked as usize > WALK_MAX { 0 } else { walked as usize }
     }
@@ -251,10 +251,11 @@ unsafe fn terminal(tty: u64) -> u32 {
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 fn process_fork(ctx: RawTracePointContext) -> i32 {
     let child: *const u8 = ctx.arg(1);
+    let task = current();
     // Safety: the child is a live task; a failed read gives zeroes.
     unsafe {
         let (pid, tgid): (u32, u32) = (probe(child, &task::TASK_PID), probe(child, &task::TASK_TGID));
-        if pid != tgid || !wanted() {
+        if pid != tgid || !wanted(task) {
             return 0;
         }
         let mut record = core::mem::zeroed::<Record<Fork>>();
@@ -265,7 +266,7 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
                 task::virtual_pid(probe::<u64>(child, &task::TASK_THREAD_PID) as *const u8);
         }
         let size = size_of::<Record<Fork>>() as u32;
-        task::fill(&raw mut record.header, kind::FORK, 0, size);
+        task::fill(&raw mut record.header, task, kind::FORK, 0, size);
         out::process(class::FORK, &raw mut record as *mut c_void, size);
     }
     0
@@ -274,12 +275,12 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exit(task)`: a record when the last thread of a process ends.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn process_exit(_ctx: RawTracePointContext) -> i32 {
-    if !wanted() {
+    let task = current();
+    if !wanted(task) {
         return 0;
     }
     // Safety: the current task is the one that ends.
     unsafe {
-        let task = current();
         let signal = follow(task, &task::TASK_SIGNAL);
         if at::<u32>(signal, &task::SIGNAL_LIVE) != 0 {
             return 0;
@@ -292,7 +293,7 @@ fn process_exit(_ctx: RawTracePointContext) -> i32 {
             false => at(leader, &task::TASK_EXIT_CODE),
         };
         let size = size_of::<Record<Exit>>() as u32;
-        task::fill(&raw mut record.header, kind::EXIT, 0, size);
+        task::fill(&raw mut record.header, task, kind::EXIT, 0, size);
         out::process(class::EXIT, &raw mut record as *mut c_void, size);
     }
     0
@@ -326,7 +327,7 @@ unsafe fn cgroup(cgroup: *const u8, path: *const u8, kind: u16) {
         let length = if copied < 0 || copied > CGROUP_PATH_MAX as i64 { 0 } else { copied as u32 };
         (*record).body.path_len = length;
         let size = (size_of::<Header>() + size_of::<CgroupMade>()) as u32 + length;
-        task::fill(&raw mut (*record).header, kind, 0, size);
+        task::fill(&raw mut (*record).header, current(), kind, 0, size);
         out::process(class::CGROUP, record as *mut c_void, size);
     }
 }

@@ -12,9 +12,9 @@ use bailiwick_collector_ebpf::{ADDRESS_MAX, Header, Socket, class, flag, kind};
 use core::ffi::c_void;
 use core::mem::size_of;
 
-use crate::call::{arguments, entry};
+use crate::call::{arguments, entry, number};
 use crate::out;
-use crate::task::{self, has, probe, reach};
+use crate::task::{self, current, has, probe, reach};
 use crate::walk::file_of;
 
 pub(crate) const AF_UNIX: u16 = 1;
@@ -53,7 +53,9 @@ static PEERS: LruHashMap<u64, Peer> = LruHashMap::with_max_entries(16_384, 0);
 #[btf_tracepoint(function = "sys_exit")]
 fn socket_ended(ctx: BtfTracePointContext) -> i32 {
     let regs: *const u8 = ctx.arg(0);
-    let Some((entry, compat)) = entry(regs) else { return 0 };
+    let Some(number) = number(regs) else { return 0 };
+    let task = current();
+    let Some((entry, compat)) = entry(number, task) else { return 0 };
     let Some(record) = SOCKET_SCRATCH.get_ptr_mut(0) else { return 0 };
     // Safety: the scratch record is this program's alone while it runs.
     unsafe {
@@ -63,13 +65,13 @@ fn socket_ended(ctx: BtfTracePointContext) -> i32 {
         (*body).call = entry & ID_BITS;
         arguments(&raw mut (*body).args, regs, compat);
         (*record).header.flags = if compat { flag::COMPAT } else { 0 };
-        record_socket(record, compat);
+        record_socket(record, task, compat);
     }
     0
 }
 
 #[inline(always)]
-unsafe fn record_socket(record: *mut SocketRecord, compat: bool) {
+unsafe fn record_socket(record: *mut SocketRecord, task: *const u8, compat: bool) {
     unsafe {
         let body = &raw mut (*record).body;
         let call = (*body).call;
@@ -77,7 +79,7 @@ unsafe fn record_socket(record: *mut SocketRecord, compat: bool) {
             id::SOCKET | id::ACCEPT | id::ACCEPT4 | id::DUP | id::DUP2 | id::DUP3 => (*body).ret,
             _ => (*body).args[0] as i32 as i64,
         };
-        let sock = if fd < 0 { core::ptr::null() } else { socket_behind(record, fd as u32) };
+        let sock = if fd < 0 { core::ptr::null() } else { socket_behind(record, task, fd as u32) };
         let is_message = matches!(
             call,
             id::SENDTO | id::SENDMSG | id::SENDMMSG | id::RECVFROM | id::RECVMSG | id::RECVMMSG
@@ -108,7 +110,7 @@ unsafe fn record_socket(record: *mut SocketRecord, compat: bool) {
         };
         let size = size_of::<SocketRecord>() as u32;
         let flags = (*record).header.flags;
-        task::fill(&raw mut (*record).header, kind::SOCKET, flags, size);
+        task::fill(&raw mut (*record).header, task, kind::SOCKET, flags, size);
         match class {
             class::DUP => out::file(class, record as *mut c_void, size),
             class => out::network(class, record as *mut c_void, size),
@@ -119,10 +121,10 @@ unsafe fn record_socket(record: *mut SocketRecord, compat: bool) {
 /// Fills what the socket behind the descriptor tells; the `struct sock`, null if
 /// it is no socket.
 #[inline(always)]
-unsafe fn socket_behind(record: *mut SocketRecord, fd: u32) -> *const u8 {
+unsafe fn socket_behind(record: *mut SocketRecord, task: *const u8, fd: u32) -> *const u8 {
     unsafe {
         let body = &raw mut (*record).body;
-        let file = file_of(fd);
+        let file = file_of(task, fd);
         if file.is_null() || !has(&task::SOCKET_SK) {
             return core::ptr::null();
         }

@@ -9,7 +9,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task,
     bpf_get_current_task_btf, bpf_ktime_get_boot_ns,
 };
 use bailiwick_collector_ebpf::{ABSENT, Capabilities, Header};
@@ -25,13 +25,13 @@ macro_rules! offsets {
 offsets! {
     TASK_PID, TASK_TGID, TASK_REAL_PARENT, TASK_GROUP_LEADER, TASK_START_BOOTTIME, TASK_NSPROXY, TASK_CRED,
     TASK_LOGINUID, TASK_MM, TASK_SIGNAL, TASK_EXIT_CODE, TASK_FILES, TASK_FS, TASK_THREAD_PID, TASK_CGROUPS,
-    TASK_THREAD_STATUS,
+    TASK_THREAD_STATUS, TASK_COMM,
     CRED_EUID, CRED_EGID, CRED_PERMITTED, CRED_EFFECTIVE, CRED_INHERITABLE,
     NSPROXY_MNT_NS, NSPROXY_PID_NS, MNT_NS_INUM, PID_NS_INUM,
     MM_ARG_START, MM_ARG_END, MM_ENV_START, MM_ENV_END, MM_EXE_FILE, BPRM_FILENAME, BPRM_INTERP,
     SIGNAL_LIVE, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SIGNAL_PIDS, SIGNAL_TTY,
     TTY_INDEX, TTY_DRIVER, TTY_DRIVER_MAJOR, TTY_DRIVER_MINOR, PID_LEVEL, PID_NUMBERS,
-    CSS_SET_SUBSYS, CSS_CGROUP, CGROUP_KN, CGROUP_ROOT, CGROUP_ROOT_HIERARCHY, KERNFS_ID,
+    CSS_SET_SUBSYS, CSS_SET_DFL, CSS_CGROUP, CGROUP_KN, CGROUP_ROOT, CGROUP_ROOT_HIERARCHY, KERNFS_ID,
     FILES_FDT, FDT_MAX_FDS, FDT_FD, FILE_MODE, FILE_INODE, FILE_PRIVATE, FILE_PATH,
     PATH_MNT, PATH_DENTRY, FS_ROOT, FS_PWD, DENTRY_PARENT, DENTRY_NAME, MOUNT_MNT, MOUNT_PARENT,
     MOUNT_MOUNTPOINT, VFSMOUNT_ROOT,
@@ -57,12 +57,11 @@ pub(crate) static CGROUP_SUBSYS: Global<u32> = Global::new(ABSENT);
 #[unsafe(no_mangle)]
 pub(crate) static TYPED_TASK: Global<u32> = Global::new(1);
 
-/// Whether the current task's events are taken at all.
+/// Whether the events of `task`, the current one, are taken at all.
 #[inline(always)]
-pub(crate) fn wanted() -> bool {
-    // Safety: a helper without arguments.
-    let pid = unsafe { bpf_get_current_pid_tgid() } >> 32;
-    if pid as u32 == OWN_PID.load() {
+pub(crate) fn wanted(task: *const u8) -> bool {
+    // Safety: the current task is there.
+    if unsafe { at::<u32>(task, &TASK_TGID) } == OWN_PID.load() {
         return false;
     }
     // Safety: as above.
@@ -125,20 +124,20 @@ pub(crate) fn has(offset: &Global<u32>) -> bool {
     offset.load() != ABSENT
 }
 
-/// Fills the header from the current task.
+/// Fills the header from `task`, the current one. Its members are read without a
+/// helper where the kernel gives typed pointers: each call would cost as much as
+/// all of them.
 #[inline(always)]
-pub(crate) unsafe fn fill(header: *mut Header, kind: u16, flags: u16, size: u32) {
+pub(crate) unsafe fn fill(header: *mut Header, task: *const u8, kind: u16, flags: u16, size: u32) {
     unsafe {
-        let task = current();
-        let id = bpf_get_current_pid_tgid();
         (*header).size = size;
         (*header).kind = kind;
         (*header).flags = flags;
         (*header).boot_ns = bpf_ktime_get_boot_ns();
-        (*header).cgroup_id = bpf_get_current_cgroup_id();
+        (*header).cgroup_id = cgroup_id(task);
         (*header).cgroup_v1_id = cgroup_v1_id(task);
-        (*header).pid = (id >> 32) as u32;
-        (*header).tid = id as u32;
+        (*header).pid = at(task, &TASK_TGID);
+        (*header).tid = at(task, &TASK_PID);
         let leader = follow(task, &TASK_GROUP_LEADER);
         (*header).start_boot_ns = at(leader, &TASK_START_BOOTTIME);
         let parent = follow(task, &TASK_REAL_PARENT);
@@ -150,7 +149,26 @@ pub(crate) unsafe fn fill(header: *mut Header, kind: u16, flags: u16, size: u32)
         (*header).mnt_ns = at(follow(nsproxy, &NSPROXY_MNT_NS), &MNT_NS_INUM);
         (*header).pid_ns = at(follow(nsproxy, &NSPROXY_PID_NS), &PID_NS_INUM);
         (*header).loginuid = if has(&TASK_LOGINUID) { at(task, &TASK_LOGINUID) } else { u32::MAX };
-        bpf_get_current_comm(&raw mut (*header).comm as *mut c_void, 16);
+        if TYPED_TASK.load() != 0 && has(&TASK_COMM) {
+            let name = task.add(TASK_COMM.load() as usize) as *const u64;
+            let to = &raw mut (*header).comm as *mut u64;
+            to.write_unaligned(name.read_volatile());
+            to.add(1).write_unaligned(name.add(1).read_volatile());
+        } else {
+            bpf_get_current_comm(&raw mut (*header).comm as *mut c_void, 16);
+        }
+    }
+}
+
+/// The task's cgroup in v2.
+#[inline(always)]
+unsafe fn cgroup_id(task: *const u8) -> u64 {
+    unsafe {
+        if TYPED_TASK.load() == 0 || !has(&CSS_SET_DFL) || !has(&TASK_CGROUPS) {
+            return bpf_get_current_cgroup_id();
+        }
+        let set = follow(task, &TASK_CGROUPS);
+        at(follow(follow(set, &CSS_SET_DFL), &CGROUP_KN), &KERNFS_ID)
     }
 }
 

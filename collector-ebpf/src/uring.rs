@@ -12,7 +12,7 @@ use core::ffi::c_void;
 use core::mem::size_of;
 
 use crate::out;
-use crate::task::{self, has, probe, reach, wanted};
+use crate::task::{self, has, probe, reach, current, wanted};
 
 /// `IORING_OP_*` of what is recorded; the numbers never change.
 mod opcode {
@@ -42,7 +42,7 @@ static URING_SCRATCH: PerCpuArray<UringRecord> = PerCpuArray::with_max_entries(1
 #[raw_tracepoint(tracepoint = "io_uring_submit_req")]
 fn uring_submitted(ctx: RawTracePointContext) -> i32 {
     let request: *const u8 = ctx.arg(0);
-    if !has(&task::KIOCB_OPCODE) || !wanted() {
+    if !has(&task::KIOCB_OPCODE) || !wanted(current()) {
         return 0;
     }
     // Safety: the scratch record is this program's alone while it runs.
@@ -97,7 +97,7 @@ unsafe fn submitted(record: *mut UringRecord, request: *const u8, code: u8) {
         let length = path(record, name);
         (*body).path_len = length;
         let size = (size_of::<Header>() + size_of::<Uring>()) as u32 + length;
-        task::fill(&raw mut (*record).header, kind::URING, 0, size);
+        task::fill(&raw mut (*record).header, current(), kind::URING, 0, size);
         out::file(class::URING, record as *mut c_void, size);
     }
 }

@@ -13,11 +13,12 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel as copy, bpf_probe_read_kernel_str};
 use bailiwick_collector_ebpf::File;
 use core::ffi::c_void;
+use core::mem::{MaybeUninit, size_of};
 
-use crate::task::{self, at, current, follow, has, probe, reach};
+use crate::task::{self, at, follow, has, probe, reach};
 
 /// The most parts of a path, mounts on the way included.
 const PARTS_MAX: u32 = 48;
@@ -81,9 +82,9 @@ struct Mount {
 /// The address of the `struct file` behind a descriptor of the current task; null
 /// if there is none.
 #[inline(always)]
-pub(crate) unsafe fn file_of(fd: u32) -> *const u8 {
+pub(crate) unsafe fn file_of(task: *const u8, fd: u32) -> *const u8 {
     unsafe {
-        let table = follow(follow(current(), &task::TASK_FILES), &task::FILES_FDT);
+        let table = follow(follow(task, &task::TASK_FILES), &task::FILES_FDT);
         if fd >= at::<u32>(table, &task::FDT_MAX_FDS) {
             return core::ptr::null();
         }
@@ -104,11 +105,15 @@ pub(crate) unsafe fn opened(file: *const u8) -> Opened {
                 place: place.unwrap_or(NOWHERE),
             };
         }
-        let words = bpf_probe_read_kernel(file as *const [u64; FILE_WORDS]).unwrap_or([0; FILE_WORDS]);
+        let mut words = MaybeUninit::<[u64; FILE_WORDS]>::uninit();
+        if !read(&mut words, file) {
+            return Opened { mode: 0, inode: core::ptr::null(), place: NOWHERE };
+        }
+        let words = words.assume_init_ref();
         let place = task::FILE_PATH.load() as usize / 8;
         Opened {
-            mode: among(&words, &task::FILE_MODE) as u32,
-            inode: among(&words, &task::FILE_INODE) as *const u8,
+            mode: among(words, &task::FILE_MODE) as u32,
+            inode: among(words, &task::FILE_INODE) as *const u8,
             place: Place {
                 mnt: words[place % FILE_WORDS] as *const u8,
                 dentry: words[(place + 1) % FILE_WORDS] as *const u8,
@@ -118,6 +123,13 @@ pub(crate) unsafe fn opened(file: *const u8) -> Opened {
 }
 
 const NOWHERE: Place = Place { mnt: core::ptr::null(), dentry: core::ptr::null() };
+
+/// Reads what lies together into memory that need not be cleared before, nor
+/// moved afterwards; whether it could be read.
+#[inline(always)]
+unsafe fn read<T>(to: &mut MaybeUninit<T>, from: *const u8) -> bool {
+    unsafe { copy(to.as_mut_ptr() as *mut c_void, size_of::<T>() as u32, from as *const c_void) == 0 }
+}
 
 /// A member of what was read together; its bytes are the lowest.
 #[inline(always)]
@@ -137,11 +149,15 @@ pub(crate) unsafe fn identity(inode: *const u8) -> File {
                 mode: probe::<u16>(inode, &task::INODE_MODE) as u32,
             };
         }
-        let words = bpf_probe_read_kernel(inode as *const [u64; INODE_WORDS]).unwrap_or([0; INODE_WORDS]);
+        let mut words = MaybeUninit::<[u64; INODE_WORDS]>::uninit();
+        if !read(&mut words, inode) {
+            return File::default();
+        }
+        let words = words.assume_init_ref();
         File {
-            ino: among(&words, &task::INODE_INO),
-            dev: probe(among(&words, &task::INODE_SB) as *const u8, &task::SB_DEV),
-            mode: among(&words, &task::INODE_MODE) as u16 as u32,
+            ino: among(words, &task::INODE_INO),
+            dev: probe(among(words, &task::INODE_SB) as *const u8, &task::SB_DEV),
+            mode: among(words, &task::INODE_MODE) as u16 as u32,
         }
     }
 }
@@ -149,40 +165,40 @@ pub(crate) unsafe fn identity(inode: *const u8) -> File {
 /// Walks the path of an open file into `to`, which has room for [`WALK_MAX`]
 /// bytes; how many were written. `cell` is memory of a map that nobody needs.
 #[inline(always)]
-pub(crate) unsafe fn walk_file(to: *mut u8, cell: *mut u32, file: &Opened) -> u32 {
-    unsafe { walk(to, cell, file.place) }
+pub(crate) unsafe fn walk_file(to: *mut u8, cell: *mut u32, task: *const u8, file: &Opened) -> u32 {
+    unsafe { walk(to, cell, task, file.place) }
 }
 
 /// Walks the path of the file behind a descriptor, or the working directory for
 /// none.
 #[inline(always)]
-pub(crate) unsafe fn walk_folder(to: *mut u8, cell: *mut u32, fd: Option<u32>) -> u32 {
+pub(crate) unsafe fn walk_folder(to: *mut u8, cell: *mut u32, task: *const u8, fd: Option<u32>) -> u32 {
     unsafe {
         let path = match fd {
             Some(fd) => {
-                let file = file_of(fd);
+                let file = file_of(task, fd);
                 if file.is_null() {
                     return 0;
                 }
                 file.add(task::FILE_PATH.load() as usize)
             }
-            None => follow(current(), &task::TASK_FS).add(task::FS_PWD.load() as usize),
+            None => follow(task, &task::TASK_FS).add(task::FS_PWD.load() as usize),
         };
-        walk(to, cell, bpf_probe_read_kernel(path as *const Place).unwrap_or(NOWHERE))
+        walk(to, cell, task, bpf_probe_read_kernel(path as *const Place).unwrap_or(NOWHERE))
     }
 }
 
 /// The length so far is kept in memory of a map: what is read from there is any
 /// number to the verifier, which so need not look at every round for every length.
 #[inline(never)]
-unsafe fn walk(to: *mut u8, cell: *mut u32, from: Place) -> u32 {
+unsafe fn walk(to: *mut u8, cell: *mut u32, task: *const u8, from: Place) -> u32 {
     unsafe {
-        let root = follow(current(), &task::TASK_FS).add(task::FS_ROOT.load() as usize);
+        let root = follow(task, &task::TASK_FS).add(task::FS_ROOT.load() as usize);
         let root = bpf_probe_read_kernel(root as *const Place).unwrap_or(NOWHERE);
         let mut dentry = from.dentry;
         let mut at = from.mnt.wrapping_sub(task::MOUNT_MNT.load() as usize);
         let root_at = root.mnt.wrapping_sub(task::MOUNT_MNT.load() as usize);
-        let mut mount = mount(at);
+        let Some(mut mount) = mount(at) else { return 0 };
         cell.write_volatile(0);
         let mut part = 0;
         while part < PARTS_MAX {
@@ -196,7 +212,8 @@ unsafe fn walk(to: *mut u8, cell: *mut u32, from: Place) -> u32 {
                 }
                 dentry = mount.mountpoint;
                 at = mount.parent;
-                mount = self::mount(at);
+                let Some(above) = self::mount(at) else { break };
+                mount = above;
                 continue;
             }
             let length = cell.read_volatile() as usize;
@@ -220,19 +237,18 @@ unsafe fn walk(to: *mut u8, cell: *mut u32, from: Place) -> u32 {
 
 /// What a mount is on, and its root.
 #[inline(always)]
-unsafe fn mount(at: *const u8) -> Mount {
-    const NO_MOUNT: Mount =
-        Mount { parent: core::ptr::null(), mountpoint: core::ptr::null(), root: core::ptr::null() };
+unsafe fn mount(at: *const u8) -> Option<Mount> {
     unsafe {
         let parent = at.wrapping_add(task::MOUNT_PARENT.load() as usize);
         if DENTRY_TOGETHER.load() != 0 {
-            return bpf_probe_read_kernel(parent as *const Mount).unwrap_or(NO_MOUNT);
+            let mut mount = MaybeUninit::<Mount>::uninit();
+            return if read(&mut mount, parent) { Some(mount.assume_init()) } else { None };
         }
-        Mount {
+        Some(Mount {
             parent: reach(at, &task::MOUNT_PARENT),
             mountpoint: reach(at, &task::MOUNT_MOUNTPOINT),
             root: reach(at.wrapping_add(task::MOUNT_MNT.load() as usize), &task::VFSMOUNT_ROOT),
-        }
+        })
     }
 }
 
@@ -242,20 +258,26 @@ unsafe fn mount(at: *const u8) -> Mount {
 unsafe fn name(to: *mut u8, dentry: *const u8) -> (*const u8, u32) {
     unsafe {
         let start = dentry.wrapping_add(task::DENTRY_PARENT.load() as usize);
-        let (parent, name) = if DENTRY_TOGETHER.load() != 0 {
-            let Ok(read) = bpf_probe_read_kernel(start as *const Dentry) else {
-                return (core::ptr::null(), 0);
-            };
-            let short = start.wrapping_add(core::mem::offset_of!(Dentry, short));
-            if read.name == short && read.len < SHORT_NAME as u32 {
-                core::ptr::write_unaligned(to as *mut [u64; SHORT_NAME / 8], read.short);
-                return (read.parent, read.len + 1);
-            }
-            (read.parent, read.name)
-        } else {
-            (reach(dentry, &task::DENTRY_PARENT), reach(dentry, &task::DENTRY_NAME))
-        };
-        let copied = bpf_probe_read_kernel_str(to as *mut c_void, PART_MAX, name as *const c_void);
-        (parent, if copied <= 0 || copied > PART_MAX as i64 { 0 } else { copied as u32 })
+        if DENTRY_TOGETHER.load() == 0 {
+            return (reach(dentry, &task::DENTRY_PARENT), long_name(to, reach(dentry, &task::DENTRY_NAME)));
+        }
+        let mut dentry = MaybeUninit::<Dentry>::uninit();
+        if !read(&mut dentry, start) {
+            return (core::ptr::null(), 0);
+        }
+        let dentry = dentry.assume_init_ref();
+        let short = start.wrapping_add(core::mem::offset_of!(Dentry, short));
+        if dentry.name != short || dentry.len >= SHORT_NAME as u32 {
+            return (dentry.parent, long_name(to, dentry.name));
+        }
+        core::ptr::write_unaligned(to as *mut [u64; SHORT_NAME / 8], dentry.short);
+        (dentry.parent, dentry.len + 1)
     }
+}
+
+/// Copies a name that does not lie in its dentry.
+#[inline(always)]
+unsafe fn long_name(to: *mut u8, name: *const u8) -> u32 {
+    let copied = unsafe { bpf_probe_read_kernel_str(to as *mut c_void, PART_MAX, name as *const c_void) };
+    if copied <= 0 || copied > PART_MAX as i64 { 0 } else { copied as u32 }
 }

@@ -88,6 +88,8 @@ const OFFSETS: &[Offset] = &[
     of("MM_ENV_START", Useful, &[("mm_struct", "env_start")]),
     of("MM_ENV_END", Useful, &[("mm_struct", "env_end")]),
     of("MM_EXE_FILE", Useful, &[("mm_struct", "exe_file")]),
+    of("TASK_COMM", Useful, &[("task_struct", "comm")]),
+    of("CSS_SET_DFL", Useful, &[("css_set", "dfl_cgrp")]),
     of("CSS_SET_SUBSYS", Useful, &[("css_set", "subsys")]),
     of("CSS_CGROUP", Useful, &[("cgroup_subsys_state", "cgroup")]),
     of("FILE_PATH", Needed, &[("file", "f_path")]),
