@@ -15,6 +15,7 @@ use core::mem::size_of;
 
 use crate::out;
 use crate::task::{self, at, current, has, wanted};
+use crate::typed;
 use crate::walk::{self, WALK_MAX};
 
 const AT_FDCWD: i32 = -100;
@@ -179,12 +180,15 @@ fn call_ended(ctx: BtfTracePointContext) -> i32 {
         if shape.path != NONE {
             length = path(record, task, length, shape.path, shape.folder, text::PATH);
         }
+        keep(record, length);
         if shape.path2 != NONE {
-            keep(record, length);
             PROGRAMS.tail_call(&ctx, SECOND);
             return 0;
         }
-        let length = extra(record, task, length, shape);
+        let Some(length) = kept(record) else { return 0 };
+        keep(record, extra(record, task, length, shape));
+        let Some(length) = kept(record) else { return 0 };
+        (*record).body.reserved = [0; 3];
         let length = file(record, task, length, shape);
         send(record, task, shape, length);
     }
@@ -227,7 +231,7 @@ unsafe fn cell(record: *mut CallRecord) -> *mut u32 {
 /// Keeps the length of the texts so far for the next program.
 #[inline(always)]
 unsafe fn keep(record: *mut CallRecord, length: usize) {
-    unsafe { (*record).body.reserved[0] = length as u16 };
+    unsafe { (&raw mut (*record).body.reserved as *mut u16).write_volatile(length as u16) };
 }
 
 /// The record that the program before left, its shape, and the length of its texts.
@@ -236,9 +240,16 @@ unsafe fn go_on() -> Option<(*mut CallRecord, &'static Shape, usize)> {
     let record = CALL_SCRATCH.get_ptr_mut(0)?;
     unsafe {
         let shape = (&raw const SHAPE as *const Shape).add((*record).body.call as usize & (MAX_CALLS - 1));
-        let length = (&raw const (*record).body.reserved as *const u16).read_volatile() as usize;
-        if length > TEXT_MAX { None } else { Some((record, &*shape, length)) }
+        Some((record, &*shape, kept(record)?))
     }
+}
+
+/// The length that was kept; any number to the verifier, which so need not follow
+/// what comes after for every way that led here.
+#[inline(always)]
+unsafe fn kept(record: *mut CallRecord) -> Option<usize> {
+    let length = unsafe { (&raw const (*record).body.reserved as *const u16).read_volatile() } as usize;
+    if length > TEXT_MAX { None } else { Some(length) }
 }
 
 /// The scratch record with everything that all calls have, and the call's shape.
@@ -410,6 +421,20 @@ unsafe fn file(record: *mut CallRecord, task: *const u8, length: usize, shape: &
         let file = walk::file_of(task, fd);
         if file.is_null() {
             return length;
+        }
+        if walk::is_typed() {
+            let file = typed::cast(file, &typed::FILE_TYPE);
+            (*body).file = walk::typed_identity(file);
+            if has(&task::FILE_MODE) && at::<u32>(file, &task::FILE_MODE) & CREATED != 0 {
+                (*record).header.flags |= flag::CREATED;
+            }
+            if shape.bits & bits::WALK == 0 || length > TEXT_MAX - WALK_MAX {
+                return length;
+            }
+            let to = (&raw mut (*record).text as *mut u8).add(length);
+            let path = file.add(task::FILE_PATH.load() as usize);
+            let walked = walk::typed_walk(to, cell(record), task, path);
+            return bounded(record, length, text::TARGET, walked);
         }
         let file = walk::opened(file);
         (*body).file = walk::identity(file.inode);

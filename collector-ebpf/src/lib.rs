@@ -40,6 +40,10 @@ pub const ADDRESS_MAX: usize = 112;
 pub const CGROUP_PATH_MAX: usize = 1024;
 /// The most bytes of a DNS message that a record carries.
 pub const DNS_MAX: usize = 512;
+/// Where this is an instruction's immediate, it calls `bpf_rdonly_cast`: the loader
+/// writes the number of that function in its place, or another instruction.
+pub const CAST_MARK: u32 = 0x7ba1_11ca;
+
 /// An offset that this kernel does not have: the program skips what needs it.
 pub const ABSENT: u32 = u32::MAX;
 

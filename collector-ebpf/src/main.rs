@@ -1,6 +1,6 @@
 //! The kernel programs. Built for the bpf target only; see `build.sh`.
 
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod call;
@@ -14,6 +14,8 @@ mod process;
 mod socket;
 #[cfg(target_arch = "bpf")]
 mod task;
+#[cfg(target_arch = "bpf")]
+mod typed;
 #[cfg(target_arch = "bpf")]
 mod uring;
 #[cfg(target_arch = "bpf")]

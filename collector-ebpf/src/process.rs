@@ -16,6 +16,7 @@ use core::mem::size_of;
 
 use crate::out;
 use crate::task::{self, at, current, follow, has, probe, reach, wanted};
+use crate::typed;
 use crate::walk::{self, WALK_MAX};
 
 /// Room for arguments and three paths; a record of a CPU's scratch may not have
@@ -166,6 +167,10 @@ unsafe fn walk_to(record: *mut ExecRecord, task: *const u8, length: usize, file:
         let Some(to) = place(record, length) else { return 0 };
         let cell = &raw mut (*record).header.size;
         let walked = match file.is_null() {
+            false if walk::is_typed() => {
+                let file = typed::cast(file, &typed::FILE_TYPE);
+                walk::typed_walk(to, cell, task, file.add(task::FILE_PATH.load() as usize))
+            }
             true => walk::walk_folder(to, cell, task, None),
             false => walk::walk_file(to, cell, task, &walk::opened(file)),
         };

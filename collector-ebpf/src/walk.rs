@@ -19,6 +19,7 @@ use core::ffi::c_void;
 use core::mem::{MaybeUninit, size_of};
 
 use crate::task::{self, at, follow, has, probe, reach};
+use crate::typed;
 
 /// The most parts of a path, mounts on the way included.
 const PARTS_MAX: u32 = 48;
@@ -90,6 +91,92 @@ pub(crate) unsafe fn file_of(task: *const u8, fd: u32) -> *const u8 {
         }
         let entries = at::<u64>(table, &task::FDT_FD) as *const u64;
         bpf_probe_read_kernel(entries.add(fd as usize)).unwrap_or_default() as *const u8
+    }
+}
+
+/// Whether members of files and mounts can be read by typed pointers.
+#[inline(always)]
+pub(crate) fn is_typed() -> bool {
+    typed::FILE_TYPE.load() != 0 && typed::MOUNT_TYPE.load() != 0 && DENTRY_TOGETHER.load() != 0
+}
+
+/// Which file it is, of a typed pointer.
+#[inline(always)]
+pub(crate) unsafe fn typed_identity(file: *const u8) -> File {
+    unsafe {
+        let inode = follow(file, &task::FILE_INODE);
+        File {
+            ino: at(inode, &task::INODE_INO),
+            dev: at(follow(inode, &task::INODE_SB), &task::SB_DEV),
+            mode: at::<u16>(inode, &task::INODE_MODE) as u32,
+        }
+    }
+}
+
+/// Walks a path of a typed pointer to a `struct path`; see [`walk`].
+#[inline(never)]
+pub(crate) unsafe fn typed_walk(to: *mut u8, cell: *mut u32, task: *const u8, path: *const u8) -> u32 {
+    unsafe {
+        let root = follow(task, &task::TASK_FS).add(task::FS_ROOT.load() as usize);
+        let (root_mnt, root_dentry) = (follow(root, &task::PATH_MNT), follow(root, &task::PATH_DENTRY));
+        let (mut mnt, mut dentry) = (follow(path, &task::PATH_MNT), follow(path, &task::PATH_DENTRY));
+        let mut top = follow(mnt, &task::VFSMOUNT_ROOT);
+        cell.write_volatile(0);
+        let mut part = 0;
+        while part < PARTS_MAX {
+            part += 1;
+            if dentry == root_dentry && mnt == root_mnt {
+                break;
+            }
+            if dentry == top {
+                let inside = (mnt as u64).wrapping_sub(task::MOUNT_MNT.load() as u64) as *const u8;
+                let mount = typed::cast(inside, &typed::MOUNT_TYPE);
+                let above = follow(mount, &task::MOUNT_PARENT);
+                if above as u64 == inside as u64 {
+                    break;
+                }
+                dentry = follow(mount, &task::MOUNT_MOUNTPOINT);
+                mnt = above.add(task::MOUNT_MNT.load() as usize);
+                top = follow(mnt, &task::VFSMOUNT_ROOT);
+                continue;
+            }
+            let length = cell.read_volatile() as usize;
+            if length > WALK_MAX - PART_MAX as usize {
+                break;
+            }
+            let copied = typed_name(to.add(length), dentry);
+            if copied == 0 {
+                break;
+            }
+            cell.write_volatile(length as u32 + copied);
+            let parent = follow(dentry, &task::DENTRY_PARENT);
+            if parent == dentry {
+                break;
+            }
+            dentry = parent;
+        }
+        cell.read_volatile()
+    }
+}
+
+/// Copies a dentry's name; the bytes copied with terminator, 0 if it could not be
+/// read.
+#[inline(always)]
+unsafe fn typed_name(to: *mut u8, dentry: *const u8) -> u32 {
+    unsafe {
+        let start = dentry.add(task::DENTRY_PARENT.load() as usize);
+        let len = (start.add(core::mem::offset_of!(Dentry, len)) as *const u32).read_volatile();
+        let short = start.add(core::mem::offset_of!(Dentry, short)) as *const u64;
+        let name: u64 = at(dentry, &task::DENTRY_NAME);
+        if name != short as u64 || len >= SHORT_NAME as u32 {
+            return long_name(to, name as *const u8);
+        }
+        let to = to as *mut u64;
+        to.write_unaligned(short.read_volatile());
+        to.add(1).write_unaligned(short.add(1).read_volatile());
+        to.add(2).write_unaligned(short.add(2).read_volatile());
+        to.add(3).write_unaligned(short.add(3).read_volatile());
+        len + 1
     }
 }
 
@@ -174,6 +261,16 @@ pub(crate) unsafe fn walk_file(to: *mut u8, cell: *mut u32, task: *const u8, fil
 #[inline(always)]
 pub(crate) unsafe fn walk_folder(to: *mut u8, cell: *mut u32, task: *const u8, fd: Option<u32>) -> u32 {
     unsafe {
+        if is_typed() {
+            let path = match fd {
+                Some(fd) => {
+                    let file = typed::cast(file_of(task, fd), &typed::FILE_TYPE);
+                    file.add(task::FILE_PATH.load() as usize)
+                }
+                None => follow(task, &task::TASK_FS).add(task::FS_PWD.load() as usize),
+            };
+            return typed_walk(to, cell, task, path);
+        }
         let path = match fd {
             Some(fd) => {
                 let file = file_of(task, fd);
