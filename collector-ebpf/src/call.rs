@@ -2,13 +2,13 @@
 
 #![allow(unsafe_code)]
 
-use aya_ebpf::Global;
+use aya_ebpf::{EbpfContext, Global};
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::{bpf_probe_read_user as copy_from_user, bpf_probe_read_user_str};
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::{PerCpuArray, ProgramArray};
 use aya_ebpf::programs::BtfTracePointContext;
-use bailiwick_collector_ebpf::calls::{CWD, DATA_MAX, MAX_CALLS, NONE, RET, SHAPES, Shape, bits};
+use bailiwick_collector_ebpf::calls::{CWD, DATA_MAX, MAX_CALLS, NONE, Program, RET, SHAPES, Shape, bits};
 use bailiwick_collector_ebpf::{ABSENT, Call, Capabilities, Header, PATH_MAX, flag, kind, text};
 use core::ffi::c_void;
 use core::mem::size_of;
@@ -149,10 +149,42 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     if (entry & ONLY_FAILED != 0 && ret >= 0) || !wanted(task) {
         return 0;
     }
-    let program = (entry >> PROGRAM_SHIFT) & PROGRAM_BITS;
     // Safety: the same context; without a program there is no record.
-    unsafe { PROGRAMS.tail_call(&ctx, program as u32) };
+    unsafe {
+        match u32::from((entry >> PROGRAM_SHIFT) & PROGRAM_BITS) {
+            CALL => go_to::<CALL>(&ctx),
+            SOCKET => go_to::<SOCKET>(&ctx),
+            FAILED_EXEC => go_to::<FAILED_EXEC>(&ctx),
+            _ => {}
+        }
+    }
     0
+}
+
+const CALL: u32 = Program::Call as u32;
+const SOCKET: u32 = Program::Socket as u32;
+const FAILED_EXEC: u32 = Program::FailedExec as u32;
+
+/// Goes on in the program at a place that the kernel knows when it translates this
+/// one: it makes a jump of that, where any other place costs an indirect one.
+#[inline(always)]
+unsafe fn go_to<const PLACE: u32>(ctx: &BtfTracePointContext) {
+    /// `bpf_tail_call`.
+    const TAIL_CALL: u32 = 12;
+    unsafe {
+        core::arch::asm!(
+            "r3 = {place}",
+            "call {call}",
+            place = const PLACE,
+            call = const TAIL_CALL,
+            inlateout("r1") ctx.as_ptr() => _,
+            inlateout("r2") &raw const PROGRAMS => _,
+            lateout("r0") _,
+            lateout("r3") _,
+            lateout("r4") _,
+            lateout("r5") _,
+        );
+    }
 }
 
 /// Places in [`PROGRAMS`] of what goes on with a record: each program is checked
@@ -182,7 +214,7 @@ fn call_ended(ctx: BtfTracePointContext) -> i32 {
         }
         keep(record, length);
         if shape.path2 != NONE {
-            PROGRAMS.tail_call(&ctx, SECOND);
+            go_to::<SECOND>(&ctx);
             return 0;
         }
         let Some(length) = kept(record) else { return 0 };
@@ -202,7 +234,7 @@ fn call_second(ctx: BtfTracePointContext) -> i32 {
     unsafe {
         let Some((record, shape, length)) = go_on() else { return 0 };
         keep(record, path(record, current(), length, shape.path2, shape.folder2, text::PATH2));
-        PROGRAMS.tail_call(&ctx, LAST);
+        go_to::<LAST>(&ctx);
     }
     0
 }
@@ -461,7 +493,7 @@ fn exec_failed(ctx: BtfTracePointContext) -> i32 {
     unsafe {
         let Some((record, shape)) = begin(&ctx, current()) else { return 0 };
         keep(record, path(record, current(), 0, shape.path, shape.folder, text::PATH));
-        PROGRAMS.tail_call(&ctx, ARGUMENTS);
+        go_to::<ARGUMENTS>(&ctx);
     }
     0
 }
