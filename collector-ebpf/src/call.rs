@@ -2,12 +2,12 @@
 
 #![allow(unsafe_code)]
 
-use aya_ebpf::{EbpfContext, Global};
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::{bpf_probe_read_user as copy_from_user, bpf_probe_read_user_str};
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::{PerCpuArray, ProgramArray};
 use aya_ebpf::programs::BtfTracePointContext;
+use aya_ebpf::{EbpfContext, Global};
 use bailiwick_collector_ebpf::calls::{CWD, DATA_MAX, MAX_CALLS, NONE, Program, RET, SHAPES, Shape, bits};
 use bailiwick_collector_ebpf::{ABSENT, Call, Capabilities, Header, PATH_MAX, flag, kind, text};
 use core::ffi::c_void;
@@ -98,8 +98,8 @@ pub(crate) fn number(regs: *const u8) -> Option<usize> {
 pub(crate) fn entry(number: usize, task: *const u8) -> Option<(u16, bool)> {
     // Safety: the current task is there; the table is read within bounds.
     unsafe {
-        let compat = has(&task::TASK_THREAD_STATUS)
-            && at::<u32>(task, &task::TASK_THREAD_STATUS) & IN_COMPAT != 0;
+        let compat =
+            has(&task::TASK_THREAD_STATUS) && at::<u32>(task, &task::TASK_THREAD_STATUS) & IN_COMPAT != 0;
         let place = if compat { number + NUMBERS } else { number };
         let entry = (&raw const CALLS as *const u16).add(place & (2 * NUMBERS - 1)).read_volatile();
         if entry == 0 { None } else { Some((entry, compat)) }
@@ -286,10 +286,7 @@ unsafe fn kept(record: *mut CallRecord) -> Option<usize> {
 
 /// The scratch record with everything that all calls have, and the call's shape.
 #[inline(always)]
-unsafe fn begin(
-    ctx: &BtfTracePointContext,
-    task: *const u8,
-) -> Option<(*mut CallRecord, &'static Shape)> {
+unsafe fn begin(ctx: &BtfTracePointContext, task: *const u8) -> Option<(*mut CallRecord, &'static Shape)> {
     let regs: *const u8 = ctx.arg(0);
     let (entry, compat) = entry(number(regs)?, task)?;
     let record = CALL_SCRATCH.get_ptr_mut(0)?;
@@ -377,7 +374,8 @@ unsafe fn path(
         if fd != AT_FDCWD {
             (*record).header.flags |= if slot == text::PATH { flag::BY_FOLDER } else { flag::BY_FOLDER2 };
         }
-        let walked = walk::walk_folder(to, cell(record), task, if fd == AT_FDCWD { None } else { Some(fd as u32) });
+        let walked =
+            walk::walk_folder(to, cell(record), task, if fd == AT_FDCWD { None } else { Some(fd as u32) });
         bounded(record, length, slot + 1, walked)
     }
 }
@@ -476,7 +474,8 @@ unsafe fn file(record: *mut CallRecord, task: *const u8, length: usize, shape: &
         if shape.bits & bits::WALK == 0 || length > TEXT_MAX - WALK_MAX {
             return length;
         }
-        let walked = walk::walk_file((&raw mut (*record).text as *mut u8).add(length), cell(record), task, &file);
+        let walked =
+            walk::walk_file((&raw mut (*record).text as *mut u8).add(length), cell(record), task, &file);
         bounded(record, length, text::TARGET, walked)
     }
 }

@@ -9,8 +9,8 @@
 use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task,
-    bpf_get_current_task_btf, bpf_ktime_get_boot_ns,
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task, bpf_get_current_task_btf,
+    bpf_ktime_get_boot_ns,
 };
 use bailiwick_collector_ebpf::{ABSENT, Capabilities, Header};
 use core::ffi::c_void;

@@ -12,7 +12,7 @@ use core::ffi::c_void;
 use core::mem::size_of;
 
 use crate::out;
-use crate::task::{self, has, probe, reach, current, wanted};
+use crate::task::{self, current, has, probe, reach, wanted};
 
 /// `IORING_OP_*` of what is recorded; the numbers never change.
 mod opcode {

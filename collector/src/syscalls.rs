@@ -15,6 +15,7 @@ mod arguments;
 mod btf;
 mod capabilities;
 mod capture;
+mod casts;
 mod cgroups;
 mod clock;
 mod counters;

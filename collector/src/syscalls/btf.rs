@@ -9,6 +9,7 @@ const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
+const KIND_FUNC: u32 = 12;
 /// Typedef, volatile, const, restrict, type tag: each refers to another type.
 const REFERRING: [u32; 5] = [8, 9, 10, 11, 18];
 /// Instead of a member: the structure's size.
@@ -68,6 +69,22 @@ impl<'a> Btf<'a> {
                 (self.name(value)? == name.as_bytes()).then(|| u32_at(self.bytes, value + 4))?
             })
         })
+    }
+
+    /// The number of a structure that was asked for.
+    pub(super) fn structure(&self, name: &str) -> Option<u32> {
+        self.structs.get(name.as_bytes()).copied()
+    }
+
+    /// The number of a function.
+    pub(super) fn function(&self, name: &str) -> Option<u32> {
+        let is_it = |at: &u32| {
+            let at = *at as usize;
+            u32_at(self.bytes, at + 4).is_some_and(|info| kind(info) == KIND_FUNC)
+                && self.name(at) == Some(name.as_bytes())
+        };
+        let id = self.types.iter().skip(1).position(is_it)?;
+        u32::try_from(id + 1).ok()
     }
 
     /// Bytes from the structure's begin to the member; `path` names a member, or

@@ -11,7 +11,8 @@ use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use bailiwick_collector_ebpf::{ABSENT, calls};
 
 use super::cgroups::{Hierarchies, V1};
-use super::{numbers, offsets};
+use super::offsets::{self, Resolved};
+use super::{casts, numbers};
 use crate::config::Syscalls;
 
 /// Built by `collector-ebpf/build.sh` from the sources beside it.
@@ -75,14 +76,41 @@ pub(super) struct Missing {
 pub(super) fn load(config: &Syscalls) -> Result<Programs, Missing> {
     privileged()?;
     let mut hierarchies = Hierarchies::of_this_node();
-    let globals = globals(&mut hierarchies)?;
+    let mut kernel = kernel(&mut hierarchies)?;
     let mut notes = Vec::new();
+    let mut ebpf = match attached(config, &kernel) {
+        Err(missing) if kernel.cast.is_some() => {
+            // All else may be as on a kernel that has no casts.
+            kernel.forget_casts();
+            let ebpf = attached(config, &kernel)?;
+            notes.push(format!("paths cost more than they need to: {}", missing.what));
+            ebpf
+        }
+        outcome => outcome?,
+    };
+    if let Err(missing) = attach_packets(&mut ebpf) {
+        notes.push(format!("no DNS queries: {}", missing.what));
+    }
+    let mut ring = |name: &str| {
+        let map = ebpf.take_map(name).ok_or_else(|| damaged(name))?;
+        RingBuf::try_from(map).map_err(|error| refused("map", &error))
+    };
+    let (process, network, file) = (ring("PROCESS_RING")?, ring("NETWORK_RING")?, ring("FILE_RING")?);
+    let counters = ebpf.take_map("COUNTERS").ok_or_else(|| damaged("COUNTERS"))?;
+    let counters = PerCpuArray::try_from(counters).map_err(|error| refused("map", &error))?;
+    let keep_one_of = ebpf.take_map("KEEP_ONE_OF").ok_or_else(|| damaged("KEEP_ONE_OF"))?;
+    let keep_one_of = Array::try_from(keep_one_of).map_err(|error| refused("map", &error))?;
+    Ok(Programs { process, network, file, counters, keep_one_of, hierarchies, notes, ebpf })
+}
+
+/// The programs for this kernel, attached.
+fn attached(config: &Syscalls, kernel: &Resolved) -> Result<Ebpf, Missing> {
     let own_pid = std::process::id();
     let tables = numbers::tables();
     let mut loader = EbpfLoader::new();
     // A verifier log costs megabytes; it is asked for when the load fails.
     loader.verifier_log_level(VerifierLogLevel::DISABLE).btf(None);
-    for (name, value) in &globals {
+    for (name, value) in &kernel.globals {
         loader.override_global(name, value, true);
     }
     let environment = u32::from(config.environment);
@@ -99,21 +127,10 @@ pub(super) fn load(config: &Syscalls) -> Result<Programs, Missing> {
     for (name, bytes) in rings {
         loader.map_max_entries(name, bytes);
     }
-    let mut ebpf = loader.load(OBJECT).map_err(|error| refused("load", &error))?;
+    let mut ebpf =
+        loader.load(&casts::written(OBJECT, kernel.cast)).map_err(|error| refused("load", &error))?;
     attach(&mut ebpf)?;
-    if let Err(missing) = attach_packets(&mut ebpf) {
-        notes.push(format!("no DNS queries: {}", missing.what));
-    }
-    let mut ring = |name: &str| {
-        let map = ebpf.take_map(name).ok_or_else(|| damaged(name))?;
-        RingBuf::try_from(map).map_err(|error| refused("map", &error))
-    };
-    let (process, network, file) = (ring("PROCESS_RING")?, ring("NETWORK_RING")?, ring("FILE_RING")?);
-    let counters = ebpf.take_map("COUNTERS").ok_or_else(|| damaged("COUNTERS"))?;
-    let counters = PerCpuArray::try_from(counters).map_err(|error| refused("map", &error))?;
-    let keep_one_of = ebpf.take_map("KEEP_ONE_OF").ok_or_else(|| damaged("KEEP_ONE_OF"))?;
-    let keep_one_of = Array::try_from(keep_one_of).map_err(|error| refused("map", &error))?;
-    Ok(Programs { process, network, file, counters, keep_one_of, hierarchies, notes, ebpf })
+    Ok(ebpf)
 }
 
 fn attach(ebpf: &mut Ebpf) -> Result<(), Missing> {
@@ -193,9 +210,9 @@ fn privileged_by(status: &str) -> Result<(), Missing> {
     })
 }
 
-/// The programs' globals; a v1 hierarchy that this kernel's programs cannot tell
-/// cgroups of is left out.
-fn globals(hierarchies: &mut Hierarchies) -> Result<Vec<(&'static str, u32)>, Missing> {
+/// What the programs need to know of this kernel; a v1 hierarchy that they cannot
+/// tell cgroups of here is left out.
+fn kernel(hierarchies: &mut Hierarchies) -> Result<Resolved, Missing> {
     let unusable = |what| Missing {
         what,
         how_to_get_it: "use Linux 5.8 or newer, built with CONFIG_DEBUG_INFO_BTF=y".into(),
@@ -203,12 +220,12 @@ fn globals(hierarchies: &mut Hierarchies) -> Result<Vec<(&'static str, u32)>, Mi
     let btf = fs::read(BTF)
         .map_err(|error| unusable(format!("this kernel does not describe its types: {BTF}: {error}")))?;
     let subsystem = hierarchies.v1().map(V1::subsystem);
-    let globals = offsets::resolve(&btf, subsystem.as_deref())
+    let kernel = offsets::resolve(&btf, subsystem.as_deref())
         .map_err(|what| unusable(format!("this kernel is not known well enough: {what}")))?;
-    if globals.contains(&(offsets::SUBSYSTEM, ABSENT)) {
+    if kernel.globals.contains(&(offsets::SUBSYSTEM, ABSENT)) {
         hierarchies.leave_v1();
     }
-    Ok(globals)
+    Ok(kernel)
 }
 
 fn damaged(name: &str) -> Missing {
@@ -256,5 +273,25 @@ mod tests {
             assert!(missing.how_to_get_it.contains("root"), "{missing:?}");
         }
         assert!(privileged_by("").is_err());
+    }
+
+    /// Goal: what only older kernels go through is taken by the verifier too.
+    /// Method: this kernel is said to lack one thing after the other.
+    #[test]
+    fn programs_load_as_on_kernels_that_offer_less() {
+        let is_root = nix::unistd::geteuid().is_root() && std::path::Path::new(BTF).exists();
+        if !is_root {
+            assert!(std::env::var_os("BAILIWICK_REQUIRE_KERNEL").is_none(), "needs root and BTF");
+            return println!("skipped: needs root and a kernel with BTF");
+        }
+        let mut kernel = kernel(&mut Hierarchies::of_this_node()).unwrap();
+        let config = Syscalls::default();
+        assert!(attached(&config, &kernel).is_ok());
+        kernel.forget_casts();
+        for lacks in ["", "DENTRY_TOGETHER", "FILE_TOGETHER", "TYPED_TASK"] {
+            kernel.globals.iter_mut().filter(|global| global.0 == lacks).for_each(|global| global.1 = 0);
+            let attached = attached(&config, &kernel).map(drop);
+            assert_eq!(attached, Ok(()), "without casts and what {lacks} says");
+        }
     }
 }

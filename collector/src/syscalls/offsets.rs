@@ -165,10 +165,35 @@ const TO_SUBSYSTEM: [&str; 3] = ["TASK_CGROUPS", "CSS_SET_SUBSYS", "CSS_CGROUP"]
 /// Whether the kernel gives tasks as typed pointers, which 5.11 and newer do.
 const TYPED_TASK: &str = "TYPED_TASK";
 
+/// The kernel's function that makes typed pointers of plain ones.
+const CAST: &str = "bpf_rdonly_cast";
+/// What is cast to: each a global with the structure's number, 0 for none.
+const TYPES: [(&str, &str); 2] = [("FILE_TYPE", "file"), ("MOUNT_TYPE", "mount")];
+
+/// What the programs need to know of a kernel.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    /// Globals by name.
+    pub(super) globals: Vec<(&'static str, u32)>,
+    /// The number of `bpf_rdonly_cast`, where there is one (Linux 6.2).
+    pub(super) cast: Option<u32>,
+}
+
+// === impl Resolved ===
+
+impl Resolved {
+    /// As on a kernel without that function.
+    pub(super) fn forget_casts(&mut self) {
+        self.cast = None;
+        let is_type = |name: &str| TYPES.iter().any(|(global, _)| *global == name);
+        self.globals.iter_mut().filter(|(name, _)| is_type(name)).for_each(|(_, id)| *id = 0);
+    }
+}
+
 /// Every global with its value for the kernel whose BTF this is; the name of the
 /// first member that is needed and missing otherwise. `subsystem` is what the
 /// kernel calls the cgroup v1 controller to follow, if there is one.
-pub(super) fn resolve(btf: &[u8], subsystem: Option<&str>) -> Result<Vec<(&'static str, u32)>, String> {
+pub(super) fn resolve(btf: &[u8], subsystem: Option<&str>) -> Result<Resolved, String> {
     let mut wanted: Vec<_> =
         OFFSETS.iter().chain(REGISTERS).flat_map(|offset| offset.places).map(|place| place.0).collect();
     wanted.sort_unstable();
@@ -188,9 +213,13 @@ pub(super) fn resolve(btf: &[u8], subsystem: Option<&str>) -> Result<Vec<(&'stat
     values.push((SUBSYSTEM, place.unwrap_or(ABSENT)));
     let together = together(&values, btf.offset("dentry", "d_name.hash_len"), short_name(&btf));
     values.extend(together.map(|(global, holds)| (global, u32::from(holds))));
+    let cast = btf.function(CAST);
+    let types =
+        TYPES.map(|(global, structure)| (global, btf.structure(structure).filter(|_| cast.is_some())));
+    values.extend(types.map(|(global, id)| (global, id.unwrap_or(0))));
     let typed = btf.enumerator("BPF_FUNC_get_current_task_btf").is_some();
     values.push((TYPED_TASK, typed.into()));
-    Ok(values)
+    Ok(Resolved { globals: values, cast })
 }
 
 /// Where a short name lies in its dentry.
@@ -236,7 +265,7 @@ mod tests {
             return;
         };
         let value = |global: &str, subsystem| {
-            let values = resolve(&btf, subsystem).unwrap();
+            let values = resolve(&btf, subsystem).unwrap().globals;
             values.iter().find(|(name, _)| *name == global).map(|(_, value)| *value)
         };
         assert!(value(SUBSYSTEM, Some("cpu_cgrp_id")).is_some_and(|place| place < 16));
