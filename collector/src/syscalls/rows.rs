@@ -15,7 +15,7 @@ mod same;
 
 use std::sync::Arc;
 
-use bailiwick_collector_ebpf::Header;
+use bailiwick_collector_ebpf::{Header, flag};
 use bailiwick_proto::Table;
 
 use super::cgroups::Cgroup;
@@ -45,7 +45,7 @@ macro_rules! places {
 
 places! {
     time node cluster observed exec_id seq lane repeats weight
-    evt_type evt_res evt_rawres evt_failed evt_arg
+    evt_type evt_res evt_rawres evt_failed evt_truncated evt_arg
     evt_is_open_read evt_is_open_write evt_is_open_exec evt_is_open_create
     proc_pid thread_tid proc_vpid proc_ppid proc_pvpid proc_sid proc_sname proc_is_sid_leader
     proc_pgid proc_vpgid proc_is_vpgid_leader proc_tty proc_name proc_exe proc_exepath proc_args
@@ -118,6 +118,8 @@ impl Rows {
         columns.text(at.evt_res, ret.map(flags::result));
         columns.int(at.evt_rawres, ret);
         columns.boolean(at.evt_failed, Some(ret.is_some_and(|ret| ret < 0)));
+        // Unless the event has said already that it is.
+        columns.boolean(at.evt_truncated, Some(is_unread(header, ret)));
         columns.int(at.thread_tid, Some(header.tid.into()));
         let duration = header.boot_ns.saturating_sub(header.start_boot_ns);
         columns.int(at.proc_duration, i64::try_from(duration).ok());
@@ -261,6 +263,13 @@ impl Places {
             self.container_privileged, self.container_mounts, self.container_start_ts,
         ]
     }
+}
+
+/// Whether a text was not in memory. Where the kernel could not read it either
+/// there was none.
+fn is_unread(header: &Header, ret: Option<i64>) -> bool {
+    const EFAULT: i64 = -14;
+    header.flags & flag::UNREADABLE != 0 && ret != Some(EFAULT)
 }
 
 /// The task's name without its padding.

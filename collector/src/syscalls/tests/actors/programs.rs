@@ -18,7 +18,6 @@ pub(super) const ACTORS: &[Actor] = &[
     ("a descriptor that is inherited", inherited),
     ("a terminal", terminal),
     ("a script", script),
-    ("an argument of megabytes", megabytes),
 ];
 
 /// The facts of a file that a program is started from.
@@ -183,14 +182,4 @@ fn script(stage: &mut Stage) {
         ("proc_cmdline", "script ./script word".into()),
     ];
     stage.expect_of(pid, "execve", 0, &cells, &[("filename", "./script"), ("exe", "/bin/sh")]);
-}
-
-/// What does not fit is left out, and the rest of the row is as ever.
-fn megabytes(stage: &mut Stage) {
-    let long = CString::new(vec![b'm'; 120_000]).unwrap();
-    let mut argv = vec![s(&long); 12];
-    argv.push(0);
-    let path = CString::new("/bin/true").unwrap();
-    let pid = spawned(|| start(&path, &argv));
-    stage.expect_of(pid, "execve", 0, &[("proc_name", "true".into())], &[("filename", "/bin/true")]);
 }
