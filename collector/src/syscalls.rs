@@ -30,6 +30,7 @@ mod offsets;
 mod opcodes;
 mod opening;
 pub(crate) mod paths;
+mod privileged;
 mod proc_fs;
 mod processes;
 mod repeats;

@@ -87,6 +87,8 @@ pub(super) struct Common<'a> {
     pub(super) process: &'a Process,
     pub(super) processes: &'a Processes,
     pub(super) cgroup: Option<&'a Arc<Cgroup>>,
+    /// Whether its container is seen to be privileged.
+    pub(super) is_privileged: bool,
     pub(super) pod: Option<&'a Arc<Pod>>,
     pub(super) users: &'a Users,
 }
@@ -221,6 +223,8 @@ impl Rows {
         let known = common.pod.and_then(|pod| pod.container(&cgroup.container.id));
         let runtime = known.and_then(|known| known.runtime).unwrap_or(cgroup.container.runtime);
         columns.text(at.container_type, Some(runtime));
+        let privileged = known.map(|known| known.privileged).or(common.is_privileged.then_some(true));
+        columns.boolean(at.container_privileged, privileged);
         let Some(pod) = common.pod else { return };
         columns.text(at.k8s_ns_name, Some(&pod.namespace));
         columns.text(at.k8s_pod_name, Some(&pod.name));
@@ -233,7 +237,6 @@ impl Rows {
         columns.text(at.container_image_repository, Some(repository));
         columns.text(at.container_image_tag, tag);
         columns.text(at.container_image_digest, container.image_digest.as_deref());
-        columns.boolean(at.container_privileged, Some(container.privileged));
         columns.texts(at.container_mounts, &container.mounts);
         columns.time(at.container_start_ts, container.start_us);
     }

@@ -105,7 +105,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::new("container_image_repository", Text, "the image without tag and digest"),
     Column::new("container_image_tag", Text, "the image's tag"),
     Column::new("container_image_digest", Text, "what the image's registry calls it, e.g. `sha256:…`"),
-    Column::new("container_privileged", Bool, "the container runs privileged"),
+    Column::new("container_privileged", Bool, "the container runs privileged: the Kubernetes API's word, else true where its first program was seen to have every capability that there is on the machine, else null"),
     Column::new("container_mounts", TextList, "its mounts, each `source:destination:mode:writable:propagation`"),
     Column::new("container_start_ts", Time, "when the container started last"),
     Column::new(
