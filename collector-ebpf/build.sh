@@ -50,7 +50,8 @@ cargo_home=${CARGO_HOME:-$HOME/.cargo}
 build=$root/target/bpf
 # Separated by 0x1f, since a path may hold a space.
 sep=$(printf '\037')
-flags="--remap-path-prefix=$root=/bailiwick${sep}--remap-path-prefix=$cargo_home=/cargo"
+# The project's own code has no warnings; those of others are not shown.
+flags="--remap-path-prefix=$root=/bailiwick${sep}--remap-path-prefix=$cargo_home=/cargo${sep}-Dwarnings"
 
 cd "$root"
 # The compiler is a stable one; only the target makes it ask for permission.

@@ -73,7 +73,8 @@ pub mod kind {
 pub mod flag {
     /// A text was longer than what is carried.
     pub const TRUNCATED: u16 = 1;
-    /// The first path could not be read from the process.
+    /// The first path, an address or a program's arguments could not be read from
+    /// the process.
     pub const UNREADABLE: u16 = 2;
     /// Open: this call created the file.
     pub const CREATED: u16 = 4;

@@ -105,7 +105,8 @@ unsafe fn exec(record: *mut ExecRecord, task: *const u8, bprm: *const u8) {
         (*body).environment_len = 0;
         if WITH_ENVIRONMENT.load() != 0 && has(&task::MM_ENV_START) && has(&task::MM_ENV_END) {
             let (start, end) = (at(memory, &task::MM_ENV_START), at(memory, &task::MM_ENV_END));
-            let (environment, _) = copy_block(record, length, start, end, ENVIRONMENT_MAX as u64);
+            let (environment, trouble) = copy_block(record, length, start, end, ENVIRONMENT_MAX as u64);
+            flags |= trouble & flag::TRUNCATED;
             (*body).environment_len = environment as u32;
             length += environment;
         }

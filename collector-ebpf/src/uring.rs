@@ -23,7 +23,6 @@ mod opcode {
     pub(super) const RENAMEAT: u8 = 35;
     pub(super) const UNLINKAT: u8 = 36;
     pub(super) const MKDIRAT: u8 = 37;
-    pub(super) const SYMLINKAT: u8 = 38;
     pub(super) const LINKAT: u8 = 39;
     pub(super) const SOCKET: u8 = 45;
 }

@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Int64Type};
 use arrow::error::ArrowError;
 use bailiwick_collector_ebpf::calls::CALLS;
 use bailiwick_collector_ebpf::class;
@@ -289,7 +289,8 @@ impl Outlet {
             columns.time("time", Some(now));
             columns.text("node", Some(self.node()));
             columns.text("cluster", Some(self.cluster()));
-            columns.time("interval_start", Some(since_us));
+            // A clock that was set back must not end an interval before it begins.
+            columns.time("interval_start", Some(since_us.min(now)));
             columns.text("lane", Some(loss.lane));
             columns.text("class", Some(loss.class));
             columns.text("reason", Some(loss.reason));
@@ -344,7 +345,8 @@ fn own(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(rows.schema(), columns)
 }
 
-/// How many rows of each kind of event a batch has, as `losses` tells them apart.
+/// How many events of each kind a batch has, as `losses` tells them apart: a row
+/// stands for those that it repeats too.
 fn classes(table: Table, rows: &RecordBatch) -> Vec<(&'static str, u64)> {
     let all = rows.num_rows() as u64;
     let types = match table {
@@ -356,9 +358,11 @@ fn classes(table: Table, rows: &RecordBatch) -> Vec<(&'static str, u64)> {
         _ => return vec![("row", all)],
     };
     let mut counts = HashMap::new();
-    let types = types.as_ref().and_then(|types| types.as_any().downcast_ref::<arrow::array::StringArray>());
-    for evt_type in types.into_iter().flatten() {
-        *counts.entry(class_of(evt_type)).or_default() += 1;
+    let types = types.as_ref().and_then(|types| types.as_string_opt::<i32>());
+    let repeats = rows.column_by_name("repeats").and_then(|repeats| repeats.as_primitive_opt::<Int64Type>());
+    for (row, evt_type) in types.into_iter().flatten().enumerate() {
+        let repeats = repeats.filter(|repeats| repeats.is_valid(row)).map_or(0, |repeats| repeats.value(row));
+        *counts.entry(class_of(evt_type)).or_default() += 1 + u64::try_from(repeats).unwrap_or(0);
     }
     counts.into_iter().collect()
 }
@@ -399,6 +403,8 @@ fn class_of(evt_type: Option<&str>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::TimestampMicrosecondType;
+
     use super::*;
 
     #[test]
@@ -414,5 +420,34 @@ mod tests {
         assert_eq!(class_of(Some("procexit")), "exit");
         assert_eq!(class_of(Some("what")), "other");
         assert_eq!(class_of(None), "other");
+    }
+
+    #[test]
+    fn a_row_that_is_refused_is_as_many_losses_as_events() {
+        let mut columns = Columns::new(Table::Syscalls);
+        for (evt_type, repeats) in [("openat", Some(7)), ("openat", None), ("connect", Some(0))] {
+            columns.text("evt_type", Some(evt_type));
+            columns.int("repeats", repeats);
+            columns.end_row();
+        }
+        let mut counts = classes(Table::Syscalls, &columns.finish().unwrap());
+        counts.sort_unstable();
+        assert_eq!(counts, [("connect", 1), ("open", 9)]);
+    }
+
+    #[tokio::test]
+    async fn an_interval_ends_after_it_began_though_the_clock_is_set_back() {
+        let spooled = crate::audit::spooled::Spooled::new();
+        let loss = Loss { lane: "file", class: "open", reason: "ring_full", detail: String::new() };
+        for (since, now, told) in [(5, 9, 5), (9, 5, 5)] {
+            let counts = HashMap::from([(loss.clone(), 3)]);
+            let bytes = spooled.outlet.loss_rows(now, since, &counts).unwrap();
+            let schema = Table::Losses.wire_schema();
+            let rows = wire::decode(&bytes, crc32c::crc32c(&bytes), &schema).unwrap();
+            let time = |name: &str| {
+                rows.column_by_name(name).unwrap().as_primitive::<TimestampMicrosecondType>().value(0)
+            };
+            assert_eq!((time("interval_start"), time("time")), (told, now));
+        }
     }
 }

@@ -31,6 +31,7 @@ mod offsets;
 mod opcodes;
 mod opening;
 pub(crate) mod paths;
+mod privileged;
 mod proc_fs;
 mod processes;
 mod repeats;
@@ -187,8 +188,10 @@ async fn deliver(
 }
 
 fn detail(programs: &Programs, capture: &Capture) -> String {
-    let mut parts =
-        vec![format!("exec, fork, exit, open, connect of all processes ({} known)", capture.process_count())];
+    let mut parts = vec![format!(
+        "programs, files, network and privileges of all processes ({} known)",
+        capture.process_count()
+    )];
     parts.extend(programs.notes.iter().cloned());
     parts.extend(capture.cgroups_note());
     parts.join("; ")

@@ -159,13 +159,23 @@ impl Meter {
         let seconds = self.last.map_or(0.0, |last| now.steady.duration_since(last.steady).as_secs_f64());
         let owns = self.accounts.interval(&readings, left_out == 0, seconds);
         let interval = self.last.replace(now).map(|last| Interval {
-            start_us: last.time_us,
+            start_us: start_us(last, now),
             end_us: now.time_us,
             coverage_s: seconds,
             owns,
         });
         Ok(Measured { interval, left_out })
     }
+}
+
+/// When an interval began that ends now. Where the clock was set back meanwhile it
+/// is as long as it really was.
+fn start_us(last: Moment, now: Moment) -> i64 {
+    if last.time_us <= now.time_us {
+        return last.time_us;
+    }
+    let really = i64::try_from(now.steady.duration_since(last.steady).as_micros()).unwrap_or(i64::MAX);
+    now.time_us.saturating_sub(really)
 }
 
 #[cfg(test)]

@@ -145,6 +145,7 @@ fn int(name: &str, event: &Event) -> Option<i64> {
 fn flag(name: &str, event: &Event) -> Option<bool> {
     match (name, &event.kind) {
         ("evt_failed", _) => Some(event.rawres < 0),
+        ("evt_truncated", _) => Some(false),
         ("evt_is_open_read", Kind::Open { write, .. }) => Some(!write),
         ("evt_is_open_write", Kind::Open { write, .. }) => Some(*write),
         ("evt_is_open_exec" | "evt_is_open_create", Kind::Open { .. }) => Some(false),

@@ -13,12 +13,13 @@ use bailiwick_collector_ebpf::{Capabilities, Header, text};
 use super::cgroups::{Cgroup, Cgroups, Hierarchies};
 use super::clock::{self, Clock};
 use super::decode::{self, Call, Dns, Event, Exec, Fork, Record, Uring};
+use super::privileged::Privileged;
 use super::processes::{Processes, Program, Started};
 use super::repeats::Repeats;
 use super::roles::Sockets;
 use super::rows::{Common, Rows, comm};
 use super::{descriptors, dns, lanes, names, paths, proc_fs, walk};
-use crate::attribution::HOST;
+use crate::attribution::{HOST, is_own_cgroup};
 use crate::config::Syscalls;
 use crate::containers::Sightings;
 use crate::outlet::Lane;
@@ -44,6 +45,7 @@ pub(super) struct Capture {
     cgroups: Cgroups,
     /// Cgroups that could not be found out since the last tidying.
     unknown_cgroups: HashSet<u64>,
+    privileged: Privileged,
     users: Users,
     pods: Pods,
     repeats: Repeats,
@@ -70,13 +72,10 @@ struct Inside {
 // === impl Inside ===
 
 impl Inside {
-    /// The inode of the machine's first pid namespace, on every Linux.
-    const FIRST_PID_NS: u32 = 0xefff_fffc;
-
     fn of_this_process() -> Option<Self> {
         let pid_ns = proc_fs::own_namespace("pid");
         let start_ticks = proc_fs::process(std::process::id())?.start_ticks;
-        (pid_ns != Self::FIRST_PID_NS).then_some(Self { pid_ns, start_ticks })
+        (pid_ns != proc_fs::FIRST_PID_NS).then_some(Self { pid_ns, start_ticks })
     }
 
     fn made(&self, header: &Header) -> bool {
@@ -98,8 +97,10 @@ impl Capture {
         sightings: Sightings,
     ) -> Self {
         let mut processes = Processes::new(proc_fs::boot_id(), config.max_processes);
+        let mut privileged = Privileged::new(proc_fs::all_capabilities());
         for pid in proc_fs::pids() {
             if let Some(found) = proc_fs::process(pid) {
+                privileged.found(pid, found.capabilities.map_or(0, |held| held.permitted));
                 processes.found(found);
             }
         }
@@ -113,6 +114,7 @@ impl Capture {
             sockets: Sockets::new(),
             cgroups: Cgroups::walk(hierarchies, sightings),
             unknown_cgroups: HashSet::new(),
+            privileged,
             users: Users::read(),
             pods,
             repeats: Repeats::new(config.repeats_after_ms.saturating_mul(1_000_000)),
@@ -203,7 +205,11 @@ impl Capture {
         }
         match event {
             Event::CgroupMade(made) => {
-                self.cgroups.made(made.id, made.hierarchy, &paths::text(made.path));
+                if let Some(cgroup) = self.cgroups.made(made.id, made.hierarchy, &paths::text(made.path))
+                    && is_own_cgroup(&cgroup.path, &cgroup.container)
+                {
+                    self.privileged.made(&cgroup.container.id, || self.cgroups.containers());
+                }
                 self.unknown_cgroups.clear();
                 return;
             }
@@ -292,7 +298,13 @@ impl Capture {
     fn exec(&mut self, header: &Header, exec: &Exec<'_>) {
         let name = paths::text(comm(header));
         let mut program = Program::started(header, &name, exec);
-        program.outside_mnt_ns = self.outside(header);
+        let cgroup = self.cgroup(header);
+        program.outside_mnt_ns = self.outside(header, cgroup.as_deref());
+        if program.outside_mnt_ns.is_none()
+            && let Some(cgroup) = &cgroup
+        {
+            self.privileged.started(&cgroup.container.id, exec.capabilities.permitted);
+        }
         let started = Started {
             vpid: exec.vpid,
             sid: exec.sid,
@@ -310,9 +322,8 @@ impl Capture {
     /// container: a runtime puts its own process into the container's cgroup
     /// first, and only what that starts in another mount namespace is inside.
     /// What was inside once stays so, wherever it breaks out to.
-    fn outside(&mut self, header: &Header) -> Option<u32> {
-        let cgroup = self.cgroup(header)?;
-        if cgroup.container.id == HOST {
+    fn outside(&self, header: &Header, cgroup: Option<&Cgroup>) -> Option<u32> {
+        if cgroup?.container.id == HOST {
             return Some(header.mnt_ns);
         }
         let process = self.processes.get(header.pid, header.start_boot_ns)?;
@@ -436,6 +447,7 @@ impl Capture {
             repeats,
             process,
             processes: &self.processes,
+            is_privileged: cgroup.as_ref().is_some_and(|cgroup| self.privileged.is(&cgroup.container.id)),
             cgroup: cgroup.as_ref(),
             pod: pod.as_ref(),
             users: &self.users,

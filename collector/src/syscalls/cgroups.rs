@@ -12,7 +12,7 @@
 
 mod hierarchies;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -94,6 +94,11 @@ impl Cgroups {
     /// The v1 controller that is followed beside v2, if one is mounted.
     pub(super) fn v1(&self) -> Option<&V1> {
         self.hierarchies.v1()
+    }
+
+    /// The containers that cgroups are known of.
+    pub(super) fn containers(&self) -> HashSet<&str> {
+        self.by_id.values().map(|cgroup| cgroup.container.id.as_str()).collect()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use bailiwick_collector_ebpf::calls::{CALLS, CWD, NONE, Shape};
-use bailiwick_collector_ebpf::{flag, text};
+use bailiwick_collector_ebpf::calls::{CALLS, CWD, NONE, Shape, id};
+use bailiwick_collector_ebpf::{PATH_MAX, flag, text};
 
 use super::arguments::{Names, SocketNames};
 use super::decode::Call;
@@ -11,6 +11,9 @@ use super::{paths, walk};
 use crate::users::Users;
 
 const EBADF: i64 = -9;
+/// The most bytes kept of one argument of a program that did not start,
+/// terminator included.
+const FAILED_ARG_MAX: usize = 256;
 
 /// Paths of one call. What is not there is not part of the call, or could not
 /// be read.
@@ -63,6 +66,22 @@ pub(super) fn of<'a>(call: &Call<'a>, flags: u16) -> Paths<'a> {
     paths
 }
 
+/// Whether a text of the call is longer than what its record holds.
+pub(super) fn is_cut(call: &Call<'_>, flags: u16) -> bool {
+    let is_marked = flags & flag::TRUNCATED != 0;
+    let extra = call.texts.get(text::EXTRA).copied().unwrap_or_default();
+    let is_full = extra.len() >= PATH_MAX && shape(call.call).is_some_and(|shape| shape.extra != NONE);
+    match call.call {
+        id::EXECVE | id::EXECVEAT => {
+            is_marked || extra.split(|byte| *byte == 0).any(|argument| argument.len() >= FAILED_ARG_MAX - 1)
+        }
+        // The kernel takes a module's parameters however long they are.
+        id::INIT_MODULE | id::FINIT_MODULE => is_full,
+        // All others go through with what fits only.
+        _ => call.ret < 0 && (is_marked || is_full),
+    }
+}
+
 /// The folder of a relative path, and the absolute path.
 fn absolute(raw: &str, folder: &[u8], is_bad: bool) -> (Option<String>, Option<String>) {
     if raw.starts_with('/') {
@@ -113,7 +132,6 @@ pub(super) fn small(arg: u64) -> i64 {
 mod tests {
     use super::*;
     use bailiwick_collector_ebpf::File;
-    use bailiwick_collector_ebpf::calls::id;
     use proptest::prelude::*;
 
     fn call<'a>(id: u16, texts: [&'a [u8]; text::COUNT]) -> Call<'a> {
@@ -127,6 +145,27 @@ mod tests {
 
     fn some(text: &str) -> Option<String> {
         Some(text.to_owned())
+    }
+
+    #[test]
+    fn texts_without_their_end_are_cut() {
+        let (path, parameters) = (vec![b'a'; PATH_MAX - 1], vec![b'a'; PATH_MAX]);
+        let answered = |id, ret, texts| Call { ret, ..call(id, texts) };
+        let opened = |ret| answered(id::OPENAT, ret, [&path, b"", b"", b"", b"", b""]);
+        assert!(is_cut(&opened(-36), flag::TRUNCATED), "the kernel says that it is too long");
+        assert!(!is_cut(&opened(3), flag::TRUNCATED), "the kernel took all of it");
+        assert!(!is_cut(&opened(-2), 0), "the end was seen");
+        let linked = |ret| answered(id::SYMLINKAT, ret, [b"x", b"", b"", b"", &parameters, b""]);
+        assert!(is_cut(&linked(-36), 0) && !is_cut(&linked(0), 0));
+        let module = answered(id::FINIT_MODULE, 0, [b"", b"", b"", b"", &parameters, b""]);
+        assert!(is_cut(&module, 0), "parameters have no most");
+        let long = [b"x\0", &[b'y'; FAILED_ARG_MAX - 1][..], b"\0"].concat();
+        let failed = |argv| answered(id::EXECVE, -2, [b"x", b"", b"", b"", argv, b""]);
+        assert!(is_cut(&failed(&long), 0) && !is_cut(&failed(&long[1..20]), 0));
+        assert!(is_cut(&failed(b"x\0"), flag::TRUNCATED), "there were more than are kept");
+        // What fills its room and is no text of the process.
+        let walked = answered(id::CHDIR, -2, [b"x", b"", b"", b"", &parameters, &parameters]);
+        assert!(!is_cut(&walked, 0));
     }
 
     #[test]

@@ -13,6 +13,8 @@ use super::processes::Executable;
 
 /// Ticks of /proc in a second; the same on every architecture of Linux.
 const NS_PER_TICK: u64 = 1_000_000_000 / 100;
+/// The inode of the machine's first pid namespace, on every Linux.
+pub(super) const FIRST_PID_NS: u32 = 0xefff_fffc;
 /// The most bytes of a command line that are read.
 const ARGS_MAX: u64 = 8 << 10;
 
@@ -102,6 +104,28 @@ pub(super) fn own_namespace(name: &str) -> u32 {
     metadata.map_or(0, |metadata| u32::try_from(metadata.ino()).unwrap_or(0))
 }
 
+/// One of a process's namespaces, as a text that is another for every namespace.
+pub(super) fn namespace(pid: u32, name: &str) -> Option<String> {
+    link(&format!("/proc/{pid}/ns/{name}"))
+}
+
+/// Every capability that a process of this machine may have, as bits; 0 if it does
+/// not say. Those that its first process gave up nobody gets back; whoever does
+/// not see that process is told what the kernel knows.
+pub(super) fn all_capabilities() -> u64 {
+    let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok();
+    let last = last.and_then(|last| last.trim().parse::<u32>().ok()).filter(|last| *last < u64::BITS);
+    let known = last.map_or(0, |last| u64::MAX >> (u64::BITS - 1 - last));
+    if own_namespace("pid") == FIRST_PID_NS { known & bounds(1).unwrap_or(u64::MAX) } else { known }
+}
+
+/// What a process and those that it makes may have at most.
+fn bounds(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
 /// The id of this run of the machine, 32 hexadecimal digits.
 pub(super) fn boot_id() -> String {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -183,6 +207,8 @@ mod tests {
         assert!(found.capabilities.is_some());
         assert!(pids().contains(&found.pid));
         assert_eq!(boot_id().len(), 32);
+        assert_eq!(namespace(found.pid, "mnt"), namespace(std::process::id(), "mnt"));
+        assert_eq!(all_capabilities() | bounds(found.pid).unwrap(), all_capabilities());
     }
 
     proptest! {

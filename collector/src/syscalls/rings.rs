@@ -137,7 +137,7 @@ impl Watched {
         self.turn().await;
         self.drain.capture.end_all_repeats();
         self.drain.flush().await;
-        self.drain.counters.tell(&self.drain.outlet);
+        self.drain.tell();
     }
 
     /// Takes what is there now, and no more, so that a flood cannot keep a batch
@@ -251,18 +251,18 @@ impl Turning {
         }
         self.tidied = Instant::now();
         self.capture.tidy();
-        self.counters.tell(&self.outlet);
-        self.outlet.lost(
-            "process",
-            "other",
-            "malformed",
-            self.capture.take_malformed(),
-            "a record of a ring",
-        );
         if self.compared.elapsed() >= COMPARE_EVERY {
             self.compared = self.tidied;
             self.capture.compare_with_proc();
         }
+        self.tell();
+    }
+
+    /// Tells what was lost since the last time, and how much is known now.
+    fn tell(&mut self) {
+        self.counters.tell(&self.outlet);
+        let malformed = self.capture.take_malformed();
+        self.outlet.lost("process", "other", "malformed", malformed, "a record of a ring");
         self.metrics.processes.set(i64::try_from(self.capture.process_count()).unwrap_or(i64::MAX));
         self.metrics.cgroups.set(i64::try_from(self.capture.cgroup_count()).unwrap_or(i64::MAX));
     }

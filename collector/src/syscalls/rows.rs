@@ -15,7 +15,7 @@ mod same;
 
 use std::sync::Arc;
 
-use bailiwick_collector_ebpf::Header;
+use bailiwick_collector_ebpf::{Header, flag};
 use bailiwick_proto::Table;
 
 use super::cgroups::Cgroup;
@@ -45,7 +45,7 @@ macro_rules! places {
 
 places! {
     time node cluster observed exec_id seq lane repeats weight
-    evt_type evt_res evt_rawres evt_failed evt_arg
+    evt_type evt_res evt_rawres evt_failed evt_truncated evt_arg
     evt_is_open_read evt_is_open_write evt_is_open_exec evt_is_open_create
     proc_pid thread_tid proc_vpid proc_ppid proc_pvpid proc_sid proc_sname proc_is_sid_leader
     proc_pgid proc_vpgid proc_is_vpgid_leader proc_tty proc_name proc_exe proc_exepath proc_args
@@ -87,6 +87,8 @@ pub(super) struct Common<'a> {
     pub(super) process: &'a Process,
     pub(super) processes: &'a Processes,
     pub(super) cgroup: Option<&'a Arc<Cgroup>>,
+    /// Whether its container is seen to be privileged.
+    pub(super) is_privileged: bool,
     pub(super) pod: Option<&'a Arc<Pod>>,
     pub(super) users: &'a Users,
 }
@@ -118,6 +120,8 @@ impl Rows {
         columns.text(at.evt_res, ret.map(flags::result));
         columns.int(at.evt_rawres, ret);
         columns.boolean(at.evt_failed, Some(ret.is_some_and(|ret| ret < 0)));
+        // Unless the event has said already that it is.
+        columns.boolean(at.evt_truncated, Some(is_unread(header, ret)));
         columns.int(at.thread_tid, Some(header.tid.into()));
         let duration = header.boot_ns.saturating_sub(header.start_boot_ns);
         columns.int(at.proc_duration, i64::try_from(duration).ok());
@@ -219,6 +223,8 @@ impl Rows {
         let known = common.pod.and_then(|pod| pod.container(&cgroup.container.id));
         let runtime = known.and_then(|known| known.runtime).unwrap_or(cgroup.container.runtime);
         columns.text(at.container_type, Some(runtime));
+        let privileged = known.map(|known| known.privileged).or(common.is_privileged.then_some(true));
+        columns.boolean(at.container_privileged, privileged);
         let Some(pod) = common.pod else { return };
         columns.text(at.k8s_ns_name, Some(&pod.namespace));
         columns.text(at.k8s_pod_name, Some(&pod.name));
@@ -231,7 +237,6 @@ impl Rows {
         columns.text(at.container_image_repository, Some(repository));
         columns.text(at.container_image_tag, tag);
         columns.text(at.container_image_digest, container.image_digest.as_deref());
-        columns.boolean(at.container_privileged, Some(container.privileged));
         columns.texts(at.container_mounts, &container.mounts);
         columns.time(at.container_start_ts, container.start_us);
     }
@@ -261,6 +266,13 @@ impl Places {
             self.container_privileged, self.container_mounts, self.container_start_ts,
         ]
     }
+}
+
+/// Whether a text was not in memory. Where the kernel could not read it either
+/// there was none.
+fn is_unread(header: &Header, ret: Option<i64>) -> bool {
+    const EFAULT: i64 = -14;
+    header.flags & flag::UNREADABLE != 0 && ret != Some(EFAULT)
 }
 
 /// The task's name without its padding.

@@ -76,14 +76,17 @@ async fn capture_with<T: Send + 'static>(
     let spool = Spool::open(&config, Metrics::default(), spool_stop).unwrap();
     let mut outbox = spool.outbox_maker()();
     let outlet = Outlet::new("n1".into(), "c1".into(), spool.sender(), Metrics::default());
-    let started =
-        start(&config, outlet.clone(), pods, Sightings::default(), Metrics::default(), stop.clone())
-            .await
-            .unwrap();
+    let metrics = Metrics::default();
+    let started = start(&config, outlet.clone(), pods, Sightings::default(), metrics.clone(), stop.clone())
+        .await
+        .unwrap();
     assert!(matches!(started.status.state, SourceState::Running { .. }), "{:?}", started.status);
     let alive = tokio::task::spawn_blocking(work).await.unwrap();
     stop.cancel();
     started.task.unwrap().await.unwrap();
+    // Whatever happened.
+    let known = usize::try_from(metrics.processes.get()).unwrap();
+    assert!(known > 0 && known <= config.syscalls.max_processes, "{known} processes");
     drop(alive);
     outlet.flush_losses().await;
     spool.close().await;

@@ -104,3 +104,13 @@ fn work_in_a_cgroup_of_its_own_is_measured() {
     assert!(rows.column_by_name("coverage_s").unwrap().as_primitive::<Float64Type>().value(index) > 0.0);
     assert!(cpu_ns.iter().flatten().all(|value| value >= 0));
 }
+
+#[test]
+fn an_interval_is_as_long_as_it_was_though_the_clock_is_set_back() {
+    let steady = Instant::now();
+    let last = Moment { steady, time_us: 5_000_000 };
+    let after = |seconds, time_us| Moment { steady: steady + Duration::from_secs(seconds), time_us };
+    assert_eq!(start_us(last, after(3, 8_000_000)), 5_000_000);
+    assert_eq!(start_us(last, after(3, 1_000_000)), -2_000_000);
+    assert_eq!(start_us(last, after(3, i64::MIN)), i64::MIN);
+}

@@ -23,6 +23,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::new("evt_res", Text, "`SUCCESS` or the errno's name, e.g. `ENOENT`"),
     Column::new("evt_rawres", Int, "the return value; negative is -errno"),
     Column::new("evt_failed", Bool, "whether the call returned an error"),
+    Column::new("evt_truncated", Bool, "whether the row has less than the process gave: of a started program's arguments and of its environment the first 8,192 bytes each are kept, of one that did not start 20 arguments with 255 bytes each, of a path 4,095 bytes; what was not in memory could not be read. Also true for a call that failed with a path of that length exactly"),
     Column::new("evt_arg", PairList, "arguments by Falco's names, in Falco's text form"),
     Column::new("evt_is_open_read", Bool, "open family: opened for reading"),
     Column::new("evt_is_open_write", Bool, "open family: opened for writing"),
@@ -104,7 +105,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::new("container_image_repository", Text, "the image without tag and digest"),
     Column::new("container_image_tag", Text, "the image's tag"),
     Column::new("container_image_digest", Text, "what the image's registry calls it, e.g. `sha256:…`"),
-    Column::new("container_privileged", Bool, "the container runs privileged"),
+    Column::new("container_privileged", Bool, "the container runs privileged: the Kubernetes API's word, else true where its first program was seen to have every capability that there is on the machine, else null"),
     Column::new("container_mounts", TextList, "its mounts, each `source:destination:mode:writable:propagation`"),
     Column::new("container_start_ts", Time, "when the container started last"),
     Column::new(

@@ -31,16 +31,7 @@ const TRUE: &str = "/bin/true";
 const SH: &str = "/bin/sh";
 const PERL: &str = "/usr/bin/perl";
 
-use Place::{Capable, Container, Host};
-
-/// Cases that cannot have their alert here, and why.
-pub(crate) fn known() -> BTreeMap<&'static str, &'static str> {
-    let privileged = "whether a container is privileged is known from the Kubernetes API, which is not here";
-    BTreeMap::from([
-        ("DebugfsLaunchedInPrivilegedContainer", privileged),
-        ("MountLaunchedInPrivilegedContainer", privileged),
-    ])
-}
+use Place::{Capable, Container, Host, Privileged};
 
 #[rustfmt::skip]
 const ACTIONS: &[Action] = &[
@@ -53,7 +44,7 @@ const ACTIONS: &[Action] = &[
     action("CreateHardlinkOverSensitiveFiles", Container, &["ln", "/etc/shadow", "/etc/eg-hardlink"]),
     action("CreateSymlinkOverSensitiveFiles", Container, &["ln", "-s", "/etc/shadow", "/tmp/eg-symlink"]),
     Action { copies: &[(SH, "mysqld")], ..action("DbProgramSpawnedProcess", Host, &["/tmp/eg/mysqld", "-c", "ls /; true"]) },
-    Action { copies: &[(TRUE, "debugfs")], ..action("DebugfsLaunchedInPrivilegedContainer", Capable, &["/tmp/eg/debugfs"]) },
+    Action { copies: &[(TRUE, "debugfs")], ..action("DebugfsLaunchedInPrivilegedContainer", Privileged, &["/tmp/eg/debugfs"]) },
     action("DeleteOrRenameShellHistory", Container, &["sh", "-c", ": > /root/.bash_history; rm /root/.bash_history"]),
     action("DetectReleaseAgentFileContainerEscapes", Capable, &["sh", "-c", ": > /tmp/release_agent"]),
     action("DirectoryTraversalMonitoredFileRead", Host, &["perl", "-e", "open F, '<', '/etc/../etc/../etc/shadow'"]),
@@ -68,7 +59,7 @@ const ACTIONS: &[Action] = &[
     Action { copies: &[(TRUE, "nmap")], ..action("LaunchSuspiciousNetworkToolInContainer", Container, &["/tmp/eg/nmap"]) },
     Action { copies: &[(TRUE, "nmap")], ..action("LaunchSuspiciousNetworkToolOnHost", Host, &["/tmp/eg/nmap"]) },
     action("ModifyShellConfigurationFile", Container, &["perl", "-e", "open F, '>>', '/root/.bashrc'"]),
-    Action { copies: &[(TRUE, "mount")], ..action("MountLaunchedInPrivilegedContainer", Capable, &["/tmp/eg/mount", "/dev/a", "/b"]) },
+    Action { copies: &[(TRUE, "mount")], ..action("MountLaunchedInPrivilegedContainer", Privileged, &["/tmp/eg/mount", "/dev/a", "/b"]) },
     Action { copies: &[(TRUE, "nc")], ..action("NetcatRemoteCodeExecutionInContainer", Container, &["/tmp/eg/nc", "-e", "/bin/sh"]) },
     Action { user: Some("daemon"), ..action("NonSudoSetuid", Host, &["perl", "-e", "syscall(105, 1)"]) },
     action("PacketSocketCreatedInContainer", Capable, &["perl", "-e", "syscall(41, 17, 3, 768)"]),

@@ -15,9 +15,11 @@ pub(crate) enum Place {
     Container,
     /// In one that may administer the system.
     Capable,
+    /// In one that may do everything.
+    Privileged,
 }
 
-/// An overlay and two containers on it.
+/// An overlay and three containers on it.
 pub(crate) struct Sandbox {
     dir: tempfile::TempDir,
     name: String,
@@ -27,6 +29,18 @@ pub(crate) struct Sandbox {
 const FEW: [&str; 6] =
     ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 const MORE: [&str; 5] = ["CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_PTRACE", "CAP_FOWNER"];
+/// Every capability, by its number.
+#[rustfmt::skip]
+const ALL: [&str; 41] = [
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE",
+];
+/// The containers.
+const CONTAINERS: [Place; 3] = [Place::Container, Place::Capable, Place::Privileged];
 /// What a capable container's users besides root keep.
 const AS_CAPABLE: &str = "+sys_admin,+dac_override";
 
@@ -48,7 +62,7 @@ impl Sandbox {
         }
         run(Command::new("mknod").args(["-m", "666"]).arg(sandbox.path("dev/null")).args(["c", "1", "3"]));
         run(Command::new("mount").args(["--bind", "/proc"]).arg(sandbox.path("proc")));
-        for place in [Place::Container, Place::Capable] {
+        for place in CONTAINERS {
             sandbox.start(place);
         }
         sandbox
@@ -84,7 +98,7 @@ impl Sandbox {
                 command.arg(self.path(""));
                 command
             }
-            Place::Container | Place::Capable => {
+            Place::Container | Place::Capable | Place::Privileged => {
                 let mut command = Command::new("runc");
                 command.arg("exec");
                 let user = user.filter(|user| *user != "root").map(number);
@@ -119,7 +133,12 @@ impl Sandbox {
     }
 
     fn id(&self, place: Place) -> String {
-        format!("{}-{}", self.name, if place == Place::Capable { "more" } else { "few" })
+        let may = match place {
+            Place::Capable => "more",
+            Place::Privileged => "all",
+            _ => "few",
+        };
+        format!("{}-{may}", self.name)
     }
 
     fn bundle(&self, place: Place) -> PathBuf {
@@ -130,7 +149,11 @@ impl Sandbox {
         let bundle = self.bundle(place);
         std::fs::create_dir(&bundle).unwrap();
         let namespaces = ["pid", "ipc", "uts", "mount", "network"].map(|kind| json!({ "type": kind }));
-        let capabilities = if place == Place::Capable { [&FEW[..], &MORE].concat() } else { FEW.to_vec() };
+        let capabilities = match place {
+            Place::Capable => [&FEW[..], &MORE].concat().into_iter().map(str::to_owned).collect(),
+            Place::Privileged => everything(),
+            _ => FEW.map(str::to_owned).to_vec(),
+        };
         let config = json!({
             "ociVersion": "1.0.2",
             "process": {
@@ -169,7 +192,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        for place in [Place::Container, Place::Capable] {
+        for place in CONTAINERS {
             let _ = Command::new("runc").args(["delete", "--force", &self.id(place)]).output();
         }
         for mount in [self.path("proc"), self.dir.path().join("root"), self.dir.path().to_owned()] {
@@ -187,9 +210,23 @@ fn mounts() -> serde_json::Value {
     ])
 }
 
+/// What this process may hand on, which is what a runtime gives to a privileged
+/// container.
+fn everything() -> Vec<String> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let bounds = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap();
+    let bounds = u64::from_str_radix(bounds.trim(), 16).unwrap();
+    let mine = ALL.iter().enumerate().filter(|(bit, _)| bounds >> bit & 1 == 1);
+    mine.map(|(_, name)| format!("CAP_{name}")).collect()
+}
+
 /// A container's id: 64 hexadecimal digits.
 fn identity(place: Place) -> String {
-    let digit = if place == Place::Capable { "b" } else { "a" };
+    let digit = match place {
+        Place::Capable => "b",
+        Place::Privileged => "c",
+        _ => "a",
+    };
     format!("{digit}{:063x}", std::process::id())
 }
 
@@ -199,11 +236,6 @@ fn number(user: &str) -> (String, String) {
     let line = passwd.lines().find(|line| line.split(':').next() == Some(user)).unwrap();
     let mut fields = line.split(':').skip(2);
     (fields.next().unwrap().to_owned(), fields.next().unwrap().to_owned())
-}
-
-/// Whether there is such a user here.
-pub(crate) fn is_user(user: &str) -> bool {
-    std::fs::read_to_string("/etc/passwd").unwrap().lines().any(|line| line.split(':').next() == Some(user))
 }
 
 fn unique() -> u32 {

@@ -1,20 +1,12 @@
 //! The suite's files: templates into cases, cases into what is done.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::Case;
-use super::sandbox::{Place, Sandbox, is_user};
-
-/// Cases that cannot have their alert here, and why.
-pub(crate) fn known() -> BTreeMap<&'static str, &'static str> {
-    BTreeMap::from([(
-        "debugfs_launched_in_privileged_container",
-        "whether a container is privileged is known from the Kubernetes API, which is not here",
-    )])
-}
+use super::sandbox::{Place, Sandbox};
+use crate::harness::skip;
 
 /// Does everything that the files of the folder say.
 pub(crate) fn perform(folder: &Path, sandbox: &Sandbox) -> Vec<Case> {
@@ -86,7 +78,12 @@ fn filled(value: &Value, item: &Map<String, Value>) -> Value {
 fn act(test: &Value, sandbox: &Sandbox) -> Option<Case> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let context = &test["context"];
-    let place = if context["container"].is_object() { Place::Capable } else { Place::Host };
+    let rule = text(&test["rule"]).unwrap();
+    let place = match context["container"].is_object() {
+        true if rule.contains("Privileged Container") => Place::Privileged,
+        true => Place::Capable,
+        false => Place::Host,
+    };
     for resource in test["resources"].as_array().into_iter().flatten() {
         match (resource["type"].as_str(), resource["subtype"].as_str()) {
             (Some("fd"), Some("file")) => sandbox.file(resource["filePath"].as_str().unwrap()),
@@ -101,9 +98,9 @@ fn act(test: &Value, sandbox: &Sandbox) -> Option<Case> {
     }
     let empty = Vec::new();
     let processes = context["processes"].as_array().unwrap_or(&empty);
-    let users = processes.iter().filter_map(|process| text(&process["user"]));
-    if let Some(missing) = users.into_iter().find(|user| !is_user(user)) {
-        println!("skipped: {} for {missing}, who is no user here", test["name"]);
+    let name = text(&test["name"]).unwrap();
+    let mut users = processes.iter().filter_map(|process| process["user"].as_str());
+    if users.any(|user| skip::without_user(user, &name)) {
         return None;
     }
     match test["steps"].as_array() {
@@ -112,8 +109,8 @@ fn act(test: &Value, sandbox: &Sandbox) -> Option<Case> {
     }
     let outcome = &test["expectedOutcome"];
     Some(Case {
-        name: text(&test["name"]).unwrap(),
-        rule: text(&test["rule"]).unwrap(),
+        name,
+        rule,
         fields: outcome["outputFields"].as_object().unwrap().clone(),
     })
 }

@@ -26,8 +26,15 @@ pub(crate) fn without_psql() -> bool {
 pub(crate) fn without_containers() -> bool {
     let has = |program: &str| std::process::Command::new(program).arg("--version").output().is_ok();
     let overlay = std::fs::read_to_string("/proc/filesystems").is_ok_and(|known| known.contains("overlay"));
-    let found = overlay && ["runc", "perl", "chroot", "nsenter"].into_iter().all(has);
-    missing(found, "needs overlayfs, runc, perl, chroot and nsenter", "BAILIWICK_REQUIRE_CONTAINERS")
+    let found = overlay && ["runc", "perl", "chroot", "nsenter", "setpriv", "ip"].into_iter().all(has);
+    missing(found, "needs overlayfs, runc, perl, chroot, nsenter, setpriv and ip", "BAILIWICK_REQUIRE_CONTAINERS")
+}
+
+/// Whether there is no such user; prints which case is skipped then.
+pub(crate) fn without_user(user: &str, case: &str) -> bool {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let found = passwd.lines().any(|line| line.split(':').next() == Some(user));
+    missing(found, &format!("{case} needs a user {user}"), "BAILIWICK_REQUIRE_CONTAINERS")
 }
 
 fn missing(found: bool, what: &str, required_by: &str) -> bool {

@@ -478,3 +478,79 @@ proptest! {
         prop_assert_eq!(counted, expected);
     }
 }
+
+/// Goal: a calendar that is set back does not change which event comes after
+/// which, how long anything took, or which process it is; only the times follow.
+#[test]
+fn a_clock_that_is_set_back() {
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    let mut capture = capture();
+    let at = 1_800_000_000_000_000_000;
+    let mut times = Vec::new();
+    let mut told = Vec::new();
+    for (number, set_by) in [0, -HOUR_NS, -HOUR_NS, -2 * at, HOUR_NS].into_iter().enumerate() {
+        capture.clock = Clock::started_at(at + set_by);
+        let boot_ns = START + SECOND * (1 + number as u64);
+        capture.take(&exec(WHO, boot_ns, "/bin/true", b"true\0", "/"));
+        capture.end_repeats(boot_ns);
+        let [few, ..] = capture.waiting();
+        let batch = few.columns.finish().unwrap();
+        let time = batch.column_by_name("time").unwrap();
+        let time = arrow::array::AsArray::as_primitive::<arrow::datatypes::TimestampMicrosecondType>(time);
+        times.push(time.value(0) - set_by / 1_000);
+        let number = |name: &str| {
+            let column = batch.column_by_name(name).unwrap();
+            arrow::util::display::array_value_to_string(column, 0).unwrap()
+        };
+        told.push((number("seq"), number("proc_duration"), number("exec_id")));
+    }
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 1_000_000), "{times:?}");
+    for (number, (seq, duration, exec_id)) in told.iter().enumerate() {
+        assert_eq!(*seq, (number + 1).to_string());
+        assert_eq!(*duration, (SECOND * (1 + number as u64)).to_string());
+        assert_eq!(exec_id, &told[0].2);
+    }
+}
+
+/// Goal: processes that vanish while they are read leave a table without holes.
+/// Method: children that end at once, as fast as they can be made, while the
+/// capture begins again and again.
+#[test]
+fn processes_that_vanish_while_they_are_read() {
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (mut read, mut vanished) = (0, 0);
+    std::thread::scope(|scope| {
+        let storms: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut made = 0;
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        made += usize::from(std::process::Command::new("/bin/true").status().is_ok());
+                    }
+                    made
+                })
+            })
+            .collect();
+        for _ in 0..30 {
+            let pids = proc_fs::pids();
+            for pid in pids {
+                match proc_fs::process(pid) {
+                    Some(found) => {
+                        assert!(found.pid == pid && found.start_ticks > 0);
+                        read += 1;
+                    }
+                    None => vanished += 1,
+                }
+            }
+            let own = std::process::id();
+            let capture = capture();
+            let process = capture.processes.latest(own).unwrap();
+            assert_eq!(process.ppid, std::os::unix::process::parent_id());
+            assert!(process.program().exepath.ends_with(std::env::current_exe().unwrap().to_str().unwrap()));
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let made: usize = storms.into_iter().map(|storm| storm.join().unwrap()).sum();
+        println!("{read} read, {vanished} vanished of {made} that ended at once");
+        assert!(made > 30 && read > 0);
+    });
+}

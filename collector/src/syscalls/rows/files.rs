@@ -23,8 +23,9 @@ impl Rows {
         paths: &Paths<'_>,
         socket: Option<&Socket>,
     ) {
-        self.common(common, names::evt_type(call.call), Some(call.ret), call.weight);
         let record_flags = common.header.flags;
+        self.columns.boolean(self.at.evt_truncated, names::is_cut(call, record_flags).then_some(true));
+        self.common(common, names::evt_type(call.call), Some(call.ret), call.weight);
         if let Some(opening) = opening::of(call) {
             self.opened(call, &opening, paths, record_flags & flag::CREATED != 0);
         } else {

@@ -1,5 +1,7 @@
 //! Rows of processes that start, make others, and end.
 
+use bailiwick_collector_ebpf::flag;
+
 use super::{Common, Rows, loginuid, with_slash};
 use crate::syscalls::decode::{Exec, Exit};
 use crate::syscalls::paths;
@@ -9,6 +11,8 @@ use crate::syscalls::paths;
 impl Rows {
     /// A program start.
     pub(in crate::syscalls) fn exec(&mut self, common: &Common<'_>, exec: &Exec<'_>) {
+        let is_cut = common.header.flags & flag::TRUNCATED != 0;
+        self.columns.boolean(self.at.evt_truncated, is_cut.then_some(true));
         self.common(common, "execve", Some(0), 1);
         let (columns, at) = (&mut self.columns, &self.at);
         let (header, process) = (common.header, common.process);

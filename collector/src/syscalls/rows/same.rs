@@ -32,6 +32,7 @@ pub(super) struct Context {
     cgroup_id: u64,
     // Held, so that no other can take its address.
     cgroup: Option<Arc<Cgroup>>,
+    is_privileged: bool,
     pod: Option<Arc<Pod>>,
 }
 
@@ -71,6 +72,7 @@ impl Context {
             ids: [header.ppid, header.uid, header.gid, header.loginuid, header.mnt_ns, header.pid_ns],
             cgroup_id: header.cgroup_id,
             cgroup: common.cgroup.cloned(),
+            is_privileged: common.is_privileged,
             pod: common.pod.cloned(),
         }
     }
@@ -79,6 +81,7 @@ impl Context {
         (self.start_boot_ns, self.versions, self.start_time_us)
             == (other.start_boot_ns, other.versions, other.start_time_us)
             && (self.comm, self.ids, self.cgroup_id) == (other.comm, other.ids, other.cgroup_id)
+            && self.is_privileged == other.is_privileged
             && address(self.cgroup.as_ref()) == address(other.cgroup.as_ref())
             && address(self.pod.as_ref()) == address(other.pod.as_ref())
     }

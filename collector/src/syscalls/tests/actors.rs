@@ -6,6 +6,7 @@ mod elsewhere;
 mod files;
 mod identity;
 mod kernel;
+mod long;
 mod names;
 mod opens;
 mod places;
@@ -26,6 +27,7 @@ pub(super) fn all() -> Vec<Actor> {
         files::ACTORS,
         identity::ACTORS,
         kernel::ACTORS,
+        long::ACTORS,
         names::ACTORS,
         opens::ACTORS,
         places::ACTORS,

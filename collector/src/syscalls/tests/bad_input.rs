@@ -1,5 +1,7 @@
 //! What a process may do to make a collector stumble.
 
+use bailiwick_collector_ebpf::ENVIRONMENT_MAX;
+
 use super::*;
 
 /// Goal: a process is told from the one that had its pid before, however short
@@ -63,5 +65,42 @@ async fn cgroups_with_strange_names() {
         let cmdline = format!("sh -c : {at} {}", unique("in"));
         let row = the(&rows, &[("evt_type", "execve".into()), ("proc_cmdline", cmdline.into())]);
         has(row, &[("cgroup_path", format!("/{top}/{name}").into()), ("container_id", "host".into())]);
+    }
+}
+
+/// Goal: an environment of megabytes is cut, and its row says so; one of a few
+/// variables is whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_of_megabytes() {
+    if cannot_load() {
+        return;
+    }
+    let marker = unique("environment");
+    let said = marker.clone();
+    let (rows, _) = capture(
+        |config| config.syscalls.environment = true,
+        move || {
+            for (name, length) in [("few", 10), ("much", 100_000)] {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &format!(": {name} {said}")]).env_clear();
+                for number in 0..20 {
+                    shell.env(format!("VARIABLE{number}"), "v".repeat(length));
+                }
+                assert!(quiet(&mut shell).status().unwrap().success());
+            }
+        },
+    )
+    .await;
+    for (name, is_cut) in [("few", false), ("much", true)] {
+        let cmdline = format!("sh -c : {name} {marker}");
+        let row = the(&rows, &[("evt_type", "execve".into()), ("proc_cmdline", cmdline.into())]);
+        has(row, &[("evt_truncated", is_cut.into())]);
+        let kept: usize = row["proc_env"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|variable| variable.as_str().unwrap().len() + 1)
+            .sum();
+        assert!(if is_cut { kept.abs_diff(ENVIRONMENT_MAX) < 2 } else { kept < 1_000 }, "{kept} bytes");
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use super::super::{capabilities, proc_fs};
 use super::*;
 use crate::pods::{Pod, PodContainer};
 
@@ -235,6 +236,56 @@ async fn exec_enters_and_an_escape_stays() {
         "{:?}",
         says(&rows, &id, true)
     );
+}
+
+/// Gives a container's programs every capability that there is.
+fn with_everything(config: &mut Value) {
+    let all = capabilities::text(proc_fs::all_capabilities());
+    let all: Vec<_> = all.split(' ').collect();
+    for set in ["bounding", "effective", "permitted"] {
+        config["process"]["capabilities"][set] = json!(all);
+    }
+}
+
+/// Goal: without the Kubernetes API a privileged container is known by what its
+/// first program may do, one that ran before likewise; one that gives itself a
+/// user namespace is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn privileged_containers_are_known_without_an_api() {
+    if cannot_run(&["runc", "unshare", "sleep"]) {
+        return;
+    }
+    let id = |index: u32| format!("{ID}eee{index:02x}");
+    let marker = unique("privileged");
+    let before = Bundle::new("before", &["/bin/sh", "/bin/sleep"]);
+    before.configure(&format!("/docker/{}", id(0)), &["/bin/sleep", "100"], with_everything);
+    assert!(quiet(&mut before.runc(&["run", "--detach", &before.name])).status().unwrap().success());
+    let said = marker.clone();
+    let rows = rows(move || {
+        let script = |number: u32| format!(": {number} {said}");
+        let exec = before.runc(&["exec", &before.name, "/bin/sh", "-c", &script(0)]).output().unwrap();
+        assert!(exec.status.success(), "{}", String::from_utf8_lossy(&exec.stderr));
+        let bundle = Bundle::new("privileged", &["/bin/sh", "/usr/bin/unshare"]);
+        bundle.configure(&format!("/docker/{}", id(1)), &["/bin/sh", "-c", &script(1)], with_everything);
+        bundle.run();
+        let unshared = format!("unshare -U --keep-caps /bin/sh -c '{}'", script(2));
+        bundle.configure(&format!("/docker/{}", id(2)), &["/bin/sh", "-c", &unshared], |config| {
+            for set in ["bounding", "effective", "permitted"] {
+                config["process"]["capabilities"][set] = json!(["CAP_KILL"]);
+            }
+        });
+        bundle.run();
+    })
+    .await;
+    for (number, is_privileged) in [(0, Value::Bool(true)), (1, Value::Bool(true)), (2, Value::Null)] {
+        let cmdline = format!("sh -c : {number} {marker}");
+        let row = the(&rows, &[("evt_type", "execve".into()), ("proc_cmdline", cmdline.into())]);
+        // All three may do everything, the last one in its own namespace only.
+        let held = row["thread_cap_permitted"].as_str().unwrap().split(' ').collect::<BTreeSet<_>>();
+        let all = capabilities::text(proc_fs::all_capabilities());
+        assert!(all.split(' ').all(|name| held.contains(name)), "{held:?}");
+        has(row, &[("container_id", id(number).into()), ("container_privileged", is_privileged)]);
+    }
 }
 
 /// A containerd of the test's own.

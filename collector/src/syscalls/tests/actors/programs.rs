@@ -18,7 +18,7 @@ pub(super) const ACTORS: &[Actor] = &[
     ("a descriptor that is inherited", inherited),
     ("a terminal", terminal),
     ("a script", script),
-    ("an argument of megabytes", megabytes),
+    ("a program of a strange name", strange),
 ];
 
 /// The facts of a file that a program is started from.
@@ -185,12 +185,20 @@ fn script(stage: &mut Stage) {
     stage.expect_of(pid, "execve", 0, &cells, &[("filename", "./script"), ("exe", "/bin/sh")]);
 }
 
-/// What does not fit is left out, and the rest of the row is as ever.
-fn megabytes(stage: &mut Stage) {
-    let long = CString::new(vec![b'm'; 120_000]).unwrap();
-    let mut argv = vec![s(&long); 12];
-    argv.push(0);
-    let path = CString::new("/bin/true").unwrap();
-    let pid = spawned(|| start(&path, &argv));
-    stage.expect_of(pid, "execve", 0, &[("proc_name", "true".into())], &[("filename", "/bin/true")]);
+/// A name is whatever its file's is, a line break and a terminal's commands too.
+fn strange(stage: &mut Stage) {
+    let name = "odd\n\u{1b}[31m\r\u{7}";
+    let path = stage.at.join(name);
+    copy_of_true(&path);
+    let argument = CString::new("first\nsecond\u{1b}]0;owned\u{7}").unwrap();
+    let path = c(&path);
+    let pid = spawned(|| start(&path, &[s(&path), s(&argument), 0]));
+    let args = argument.to_str().unwrap();
+    let cells = [
+        ("proc_name", name.into()),
+        ("proc_args", args.into()),
+        ("proc_cmdline", format!("{name} {args}").into()),
+        ("proc_exepath", path.to_str().unwrap().into()),
+    ];
+    stage.expect_of(pid, "execve", 0, &cells, &[("comm", name)]);
 }
