@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Much of a row is what an earlier row of the same process had. Such columns
-//! are shared: a row only says whose cells it has.
+//! are shared: a row only says whose cells it has. Shared lists stay so on the
+//! wire, see [`bailiwick_proto::wire::packed`]; the others are spread.
 
 mod gaps;
 mod lists;
@@ -19,13 +20,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
+    TimestampMicrosecondArray,
 };
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use bailiwick_proto::schema::{pair_fields, process_fields};
-use bailiwick_proto::{Kind, Origin, Table};
+use bailiwick_proto::{Kind, Origin, Table, wire};
 
 use gaps::Gaps;
 use lists::Lists;
@@ -123,6 +125,15 @@ impl Columns {
                 *is_shared = true;
             }
         }
+        let fields = self.schema.fields().iter().zip(&self.is_shared).map(|(field, is_shared)| {
+            match field.data_type() {
+                list @ DataType::List(_) if *is_shared => {
+                    Arc::new(Field::new(field.name(), wire::packed(list), true))
+                }
+                _ => Arc::clone(field),
+            }
+        });
+        self.schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     }
 
     /// Ends the row's shared cells; rows of the same batch may have them too.
@@ -254,13 +265,18 @@ impl Columns {
         let places: Vec<Option<usize>> =
             self.shared.drain(..).map(|Shared(set)| Some(set as usize).filter(|set| *set < sets)).collect();
         let column = |(cells, is_shared): (&mut Cells, &bool)| {
-            if *is_shared {
-                cells.fill(sets);
-                cells.spread(&places);
-            } else {
+            if !*is_shared {
                 cells.fill(rows);
+                return cells.finish();
             }
-            cells.finish()
+            cells.fill(sets);
+            match cells {
+                Cells::List(lists) => packed(&lists.finish()?, &places),
+                cells => {
+                    cells.spread(&places);
+                    cells.finish()
+                }
+            }
         };
         let columns = self.cells.iter_mut().zip(&self.is_shared).map(column).collect::<Result<_, _>>()?;
         RecordBatch::try_new(self.schema.clone(), columns)
@@ -363,7 +379,7 @@ impl Cells {
             Self::Int(cells) | Self::Time(cells) => cells.spread(places),
             Self::Float(cells) => cells.spread(places),
             Self::Bool(cells) => cells.spread(places),
-            Self::List(cells) => cells.spread(places),
+            Self::List(_) => {}
         }
     }
 
@@ -389,6 +405,13 @@ impl Cells {
             Self::List(cells) => cells.finish()?,
         })
     }
+}
+
+/// These lists, the one at each place.
+fn packed(lists: &ArrayRef, places: &[Option<usize>]) -> Result<ArrayRef, ArrowError> {
+    let key = |place: &Option<usize>| place.and_then(|place| i32::try_from(place).ok());
+    let keys: Int32Array = places.iter().map(key).collect();
+    Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::clone(lists))?))
 }
 
 // === impl Numbers ===
@@ -512,7 +535,13 @@ mod tests {
                     written.end_row();
                 }
                 proptest::prop_assert_eq!(copied.bytes(), written.bytes());
-                proptest::prop_assert_eq!(copied.finish().unwrap(), written.finish().unwrap());
+                let packed = copied.finish().unwrap();
+                proptest::prop_assert_ne!(packed.schema(), Table::Syscalls.wire_schema());
+                let (plain, written) = (wire::plain(&packed).unwrap(), written.finish().unwrap());
+                proptest::prop_assert_eq!(&plain, &written);
+                let bytes = wire::encode(&packed).unwrap();
+                let read = wire::decode(&bytes, crc32c::crc32c(&bytes), &Table::Syscalls.wire_schema());
+                proptest::prop_assert_eq!(read.unwrap(), written);
             }
         }
 

@@ -329,19 +329,20 @@ fn fitting(rows: &RecordBatch) -> Result<Option<Bytes>, wire::WireError> {
     Ok((bytes.len() <= wire::MAX_BATCH_BYTES).then(|| bytes.into()))
 }
 
-fn halves(rows: &RecordBatch) -> Result<(RecordBatch, RecordBatch), ArrowError> {
+fn halves(rows: &RecordBatch) -> Result<(RecordBatch, RecordBatch), wire::WireError> {
     let middle = rows.num_rows() / 2;
     Ok((own(&rows.slice(0, middle))?, own(&rows.slice(middle, rows.num_rows() - middle))?))
 }
 
 /// A slice refers to the dictionaries of the whole; its own hold only what it uses.
-fn own(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+fn own(rows: &RecordBatch) -> Result<RecordBatch, wire::WireError> {
+    let rows = wire::plain(rows)?;
     let column = |column: &arrow::array::ArrayRef| match column.data_type() {
         DataType::Dictionary(..) => cast(&cast(column, &DataType::Utf8)?, column.data_type()),
         _ => Ok(Arc::clone(column)),
     };
-    let columns = rows.columns().iter().map(column).collect::<Result<_, _>>()?;
-    RecordBatch::try_new(rows.schema(), columns)
+    let columns = rows.columns().iter().map(column).collect::<Result<_, ArrowError>>()?;
+    Ok(RecordBatch::try_new(rows.schema(), columns)?)
 }
 
 /// How many rows of each kind of event a batch has, as `losses` tells them apart.
