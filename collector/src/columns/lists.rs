@@ -86,7 +86,7 @@ impl Lists {
 
     pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let nulls = self.gaps.take(self.len());
-        let bounds = OffsetBuffer::new(std::mem::replace(&mut self.bounds, vec![0]).into());
+        let bounds = OffsetBuffer::new(begin_anew(&mut self.bounds).into());
         let texts = self.texts.iter_mut().map(Strings::finish).collect::<Result<Vec<_>, _>>()?;
         let numbers = Int64Array::from(std::mem::take(&mut self.numbers));
         let elements: ArrayRef = if self.fields.is_empty() {
@@ -138,8 +138,16 @@ impl Strings {
 
     fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let nulls = self.gaps.take(self.len());
-        let bounds = OffsetBuffer::new(std::mem::replace(&mut self.bounds, vec![0]).into());
-        let bytes = std::mem::take(&mut self.bytes);
+        let bounds = OffsetBuffer::new(begin_anew(&mut self.bounds).into());
+        let next = Vec::with_capacity(self.bytes.len());
+        let bytes = std::mem::replace(&mut self.bytes, next);
         Ok(Arc::new(StringArray::try_new(bounds, bytes.into(), nulls)?))
     }
+}
+
+/// The bounds so far; then there is nothing but room for as many.
+fn begin_anew(bounds: &mut Vec<i32>) -> Vec<i32> {
+    let mut next = Vec::with_capacity(bounds.len());
+    next.push(0);
+    std::mem::replace(bounds, next)
 }
