@@ -14,6 +14,7 @@
 
 mod gaps;
 mod lists;
+mod places;
 mod texts;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ use bailiwick_proto::{Kind, Origin, Table, wire};
 
 use gaps::Gaps;
 use lists::Lists;
+use places::Places;
 use texts::Texts;
 
 /// One process in a list of processes.
@@ -262,8 +264,8 @@ impl Columns {
         self.shared_bytes.push(0);
         self.bytes = 0;
         self.finished += 1;
-        let places: Vec<Option<usize>> =
-            self.shared.drain(..).map(|Shared(set)| Some(set as usize).filter(|set| *set < sets)).collect();
+        let rows_sets = self.shared.drain(..).map(|Shared(set)| if (set as usize) < sets { set } else { u32::MAX });
+        let places = Places::new(rows_sets.collect());
         let column = |(cells, is_shared): (&mut Cells, &bool)| {
             if !*is_shared {
                 cells.fill(rows);
@@ -373,7 +375,7 @@ impl Cells {
 
     /// Puts the cells at these places, one after the other, instead of what
     /// there is.
-    fn spread(&mut self, places: &[Option<usize>]) {
+    fn spread(&mut self, places: &Places) {
         match self {
             Self::Text(cells) => cells.spread(places),
             Self::Int(cells) | Self::Time(cells) => cells.spread(places),
@@ -408,15 +410,14 @@ impl Cells {
 }
 
 /// These lists, the one at each place.
-fn packed(lists: &ArrayRef, places: &[Option<usize>]) -> Result<ArrayRef, ArrowError> {
-    let key = |place: &Option<usize>| place.and_then(|place| i32::try_from(place).ok());
-    let keys: Int32Array = places.iter().map(key).collect();
+fn packed(lists: &ArrayRef, places: &Places) -> Result<ArrayRef, ArrowError> {
+    let keys: Int32Array = places.iter().map(|place| place.and_then(|place| i32::try_from(place).ok())).collect();
     Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::clone(lists))?))
 }
 
 // === impl Numbers ===
 
-impl<T: Copy + Default> Numbers<T> {
+impl<T: Copy + Default + PartialEq> Numbers<T> {
     fn new() -> Self {
         Self { values: Vec::new(), gaps: Gaps::default() }
     }
@@ -430,9 +431,8 @@ impl<T: Copy + Default> Numbers<T> {
         self.values.resize(self.values.len() + count, T::default());
     }
 
-    fn spread(&mut self, places: &[Option<usize>]) {
-        let value = |place: &Option<usize>| place.and_then(|place| self.values.get(place).copied());
-        let values = places.iter().map(|place| value(place).unwrap_or_default()).collect();
+    fn spread(&mut self, places: &Places) {
+        let values = places.spread(&self.values, T::default());
         self.gaps = self.gaps.spread(self.values.len(), places);
         self.values = values;
     }

@@ -141,11 +141,24 @@ fn write(
         sent.push(0);
     }
     let options = IpcWriteOptions::default().try_with_compression(compression)?;
-    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &schema.project(&sent)?, options)?;
-    for batch in batches {
-        writer.write(&batch.project(&sent)?)?;
+    let sent_of = |batch: &RecordBatch| batch.project(&sent);
+    let batches = batches.iter().map(sent_of).collect::<Result<Vec<_>, _>>()?;
+    // A vector that grows is copied again and again.
+    let room = if compression.is_none() { batches.iter().map(bytes_about).sum() } else { 0 };
+    let to = Vec::with_capacity(room);
+    let mut writer = StreamWriter::try_new_with_options(to, &schema.project(&sent)?, options)?;
+    batches.iter().try_for_each(|batch| writer.write(batch))?;
+    let mut bytes = writer.into_inner()?;
+    if bytes.capacity() / 5 > bytes.len() / 4 {
+        // It waits in a spool's memory.
+        bytes.shrink_to_fit();
     }
-    Ok(writer.into_inner()?)
+    Ok(bytes)
+}
+
+/// About how many bytes a batch takes: its buffers, and a little for each column.
+fn bytes_about(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.get_buffer_memory_size() + 256).sum()
 }
 
 /// Brings a batch to `schema`'s column order; refuses what does not belong.

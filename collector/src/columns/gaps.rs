@@ -3,6 +3,8 @@
 use arrow::array::BooleanBufferBuilder;
 use arrow::buffer::NullBuffer;
 
+use super::places::Places;
+
 /// Ranges of nulls, the first first.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
@@ -29,8 +31,11 @@ impl Gaps {
 
     /// The nulls of `length` cells, each as often and where these places say; a
     /// place that is none is null.
-    pub(super) fn spread(&self, length: usize, places: &[Option<usize>]) -> Self {
+    pub(super) fn spread(&self, length: usize, places: &Places) -> Self {
         let mut spread = Self::default();
+        if self.ranges.is_empty() && places.are_all_there() {
+            return spread;
+        }
         if self.is_everything(length) {
             spread.add(0, places.len());
             return spread;

@@ -8,6 +8,8 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::Int32Type;
 use arrow::error::ArrowError;
 
+use super::places::Places;
+
 /// The key of a null.
 const NULL: i32 = -1;
 /// An empty slot of the table.
@@ -70,11 +72,10 @@ impl Texts {
     }
 
     /// Puts the texts at these places instead of what there is.
-    pub(super) fn spread(&mut self, places: &[Option<usize>]) {
-        let key =
-            |place: &Option<usize>| place.and_then(|place| self.keys.get(place).copied()).unwrap_or(NULL);
-        self.keys = places.iter().map(key).collect();
-        self.nulls = self.keys.iter().filter(|key| **key == NULL).count();
+    pub(super) fn spread(&mut self, places: &Places) {
+        let may_be_null = self.nulls > 0 || !places.are_all_there();
+        self.keys = places.spread(&self.keys, NULL);
+        self.nulls = if may_be_null { self.keys.iter().filter(|key| **key == NULL).count() } else { 0 };
     }
 
     pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
