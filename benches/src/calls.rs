@@ -44,6 +44,13 @@ pub struct Stage {
     program: CString,
 }
 
+/// Names of files that are not there, each used once. The name is counted up where
+/// it lies, so that the load spends its time on calls.
+struct Missing {
+    /// Ends with a zero byte.
+    path: Vec<u8>,
+}
+
 /// How many of each were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Made {
@@ -125,7 +132,7 @@ impl Stage {
     pub fn offer(&self, thread: usize, mix: Mix, length: Duration) -> io::Result<(Made, i64)> {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
         let mut made = Made::default();
-        let mut named = 0_u64;
+        let mut missing = Missing::new(thread)?;
         let began = Instant::now();
         for millisecond in 1..=u64::try_from(length.as_millis()).unwrap_or(u64::MAX) {
             let due = millisecond.saturating_mul(mix.events) / 1_000;
@@ -140,8 +147,7 @@ impl Stage {
                     made.connects += 1;
                 }
                 if made.opens % 100 < mix.distinct_percent {
-                    open_missing(thread, named)?;
-                    named += 1;
+                    missing.open_next()?;
                 } else {
                     let few = self.files.get((made.opens % 16) as usize);
                     few.map_or(Ok(()), open_and_close)?;
@@ -153,6 +159,37 @@ impl Stage {
         }
         // Safety: a call without arguments.
         Ok((made, unsafe { libc::syscall(libc::SYS_gettid) }))
+    }
+}
+
+// === impl Missing ===
+
+impl Missing {
+    const DIGITS: usize = 9;
+
+    fn new(thread: usize) -> io::Result<Self> {
+        let path = format!("/nonexistent/bench/{thread}/{:0width$}", 0, width = Self::DIGITS);
+        Ok(Self { path: c_string(OsStr::new(&path))?.into_bytes_with_nul() })
+    }
+
+    /// Opens what is not there, by a name that no call had before.
+    fn open_next(&mut self) -> io::Result<()> {
+        // Safety: the path ends with a zero byte; nothing is opened.
+        let fd = unsafe {
+            libc::syscall(libc::SYS_openat, libc::AT_FDCWD, self.path.as_ptr(), libc::O_RDONLY)
+        };
+        self.count_up();
+        if fd < 0 { Ok(()) } else { Err(io::Error::other("a file that must not be there is")) }
+    }
+
+    fn count_up(&mut self) {
+        for digit in self.path.iter_mut().rev().skip(1).take(Self::DIGITS) {
+            if *digit < b'9' {
+                *digit += 1;
+                return;
+            }
+            *digit = b'0';
+        }
     }
 }
 
@@ -203,14 +240,6 @@ fn open_and_close(path: &CString) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens what is not there, by a name that no call had before.
-fn open_missing(thread: usize, number: u64) -> io::Result<()> {
-    let path = c_string(OsStr::new(&format!("/nonexistent/bench/{thread}/{number:09}")))?;
-    // Safety: the path ends with a zero byte; nothing is opened.
-    let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY) };
-    if fd < 0 { Ok(()) } else { Err(io::Error::other("a file that must not be there is")) }
-}
-
 /// Starts a program, without arguments or environment, and waits for its end.
 fn run(program: &std::ffi::CStr) -> io::Result<()> {
     let arguments = [program.as_ptr().cast_mut(), std::ptr::null_mut()];
@@ -244,6 +273,16 @@ fn c_string(text: &OsStr) -> io::Result<CString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_used_once() {
+        let mut missing = Missing::new(3).unwrap();
+        for number in 0..1_100 {
+            let expected = format!("/nonexistent/bench/3/{number:09}\0");
+            assert_eq!(std::str::from_utf8(&missing.path), Ok(expected.as_str()));
+            missing.open_next().unwrap();
+        }
+    }
 
     #[test]
     fn loads_make_their_calls() {

@@ -99,8 +99,11 @@ pub(super) fn result(ret: i64) -> Cow<'static, str> {
         return "SUCCESS".into();
     }
     let number = i32::try_from(ret.unsigned_abs()).unwrap_or(i32::MAX);
-    match (Errno::from_raw(number), number) {
-        (Errno::ENOENT, _) => "ENOENT".into(),
+    let errno = Errno::from_raw(number);
+    if let Some(name) = often(errno) {
+        return name.into();
+    }
+    match (errno, number) {
         (Errno::UnknownErrno, _) => {
             // Errors that the kernel keeps to itself, e.g. ERESTARTSYS.
             let mut text = String::from("E");
@@ -108,6 +111,22 @@ pub(super) fn result(ret: i64) -> Cow<'static, str> {
             text.into()
         }
         (errno, _) => format!("{errno:?}").into(),
+    }
+}
+
+/// Names of the errors that calls return by the thousand, which cost no memory.
+fn often(errno: Errno) -> Option<&'static str> {
+    macro_rules! names {
+        ($($name:ident)*) => {
+            match errno {
+                $(Errno::$name => Some(stringify!($name)),)*
+                _ => None,
+            }
+        };
+    }
+    names! {
+        ENOENT EACCES EPERM EEXIST ENOTDIR EISDIR EINVAL EBADF EINTR EAGAIN EINPROGRESS ECONNREFUSED
+        EXDEV ELOOP ENXIO
     }
 }
 
