@@ -175,9 +175,8 @@ impl Missing {
     /// Opens what is not there, by a name that no call had before.
     fn open_next(&mut self) -> io::Result<()> {
         // Safety: the path ends with a zero byte; nothing is opened.
-        let fd = unsafe {
-            libc::syscall(libc::SYS_openat, libc::AT_FDCWD, self.path.as_ptr(), libc::O_RDONLY)
-        };
+        let fd =
+            unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, self.path.as_ptr(), libc::O_RDONLY) };
         self.count_up();
         if fd < 0 { Ok(()) } else { Err(io::Error::other("a file that must not be there is")) }
     }

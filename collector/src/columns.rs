@@ -264,7 +264,8 @@ impl Columns {
         self.shared_bytes.push(0);
         self.bytes = 0;
         self.finished += 1;
-        let rows_sets = self.shared.drain(..).map(|Shared(set)| if (set as usize) < sets { set } else { u32::MAX });
+        let rows_sets =
+            self.shared.drain(..).map(|Shared(set)| if (set as usize) < sets { set } else { u32::MAX });
         let places = Places::new(rows_sets.collect());
         let column = |(cells, is_shared): (&mut Cells, &bool)| {
             if !*is_shared {
@@ -411,7 +412,8 @@ impl Cells {
 
 /// These lists, the one at each place.
 fn packed(lists: &ArrayRef, places: &Places) -> Result<ArrayRef, ArrowError> {
-    let keys: Int32Array = places.iter().map(|place| place.and_then(|place| i32::try_from(place).ok())).collect();
+    let keys: Int32Array =
+        places.iter().map(|place| place.and_then(|place| i32::try_from(place).ok())).collect();
     Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::clone(lists))?))
 }
 

@@ -144,15 +144,18 @@ fn offered(stage: &Stage, arguments: &Arguments, events: u64, length_s: u64) -> 
 
 /// Calls made against what is known of them, kind by kind.
 fn told(made: Made, found: &Found) -> Outcome<String> {
-    let mut text =
-        format!("{:<9} {:>10} = {:>10} rows + {:>10} repeats + {:>9} sampled + {:>8} lost\n", "", "made", "", "", "", "");
+    let mut text = format!(
+        "{:<9} {:>10} = {:>10} rows + {:>10} repeats + {:>9} sampled + {:>8} lost\n",
+        "", "made", "", "", "", ""
+    );
     let made = [made.opens, made.connects, made.programs, made.programs, made.programs];
     for ((kind, class, types), made) in KINDS.into_iter().zip(made) {
         let sum = |counts: &std::collections::BTreeMap<String, u64>| {
             types.iter().filter_map(|name| counts.get(*name)).sum::<u64>()
         };
         let (rows, repeats) = (sum(&found.rows), sum(&found.repeats));
-        let of_class = |counts: &std::collections::BTreeMap<String, u64>| counts.get(class).copied().unwrap_or(0);
+        let of_class =
+            |counts: &std::collections::BTreeMap<String, u64>| counts.get(class).copied().unwrap_or(0);
         let (sampled, lost) = (of_class(&found.sampled), of_class(&found.lost));
         let verdict = match (rows + repeats + sampled + lost) as i128 - made as i128 {
             0 => "exact".to_owned(),

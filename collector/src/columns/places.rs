@@ -37,13 +37,11 @@ impl Places {
     /// The cell at each row's place; `none` where it has none.
     pub(super) fn spread<T: Copy + PartialEq>(&self, cells: &[T], none: T) -> Vec<T> {
         // Most columns say the same of all processes: that is filled in at once.
-        match cells {
-            [first, others @ ..] if others.iter().all(|other| other == first) => {
-                if self.are_all_there() || *first == none {
-                    return vec![*first; self.len()];
-                }
-            }
-            _ => {}
+        if let [first, others @ ..] = cells
+            && (self.are_all_there() || *first == none)
+            && others.iter().all(|other| other == first)
+        {
+            return vec![*first; self.len()];
         }
         self.of_rows.iter().map(|place| cells.get(*place as usize).copied().unwrap_or(none)).collect()
     }

@@ -64,11 +64,7 @@ pub(super) fn of<'a>(call: &Call<'a>, flags: u16) -> Paths<'a> {
 }
 
 /// The folder of a relative path, and the absolute path.
-fn absolute<'a>(
-    raw: &Cow<'a, str>,
-    folder: &[u8],
-    is_bad: bool,
-) -> (Option<String>, Option<Cow<'a, str>>) {
+fn absolute<'a>(raw: &Cow<'a, str>, folder: &[u8], is_bad: bool) -> (Option<String>, Option<Cow<'a, str>>) {
     if paths::is_clean(raw) {
         return (None, Some(Cow::clone(raw)));
     }

@@ -123,8 +123,8 @@ fn rows_without_any_value_are_still_rows() {
 
 /// Rows of `losses` whose lists of texts are packed: `texts`, and a key a row.
 fn with_packed_lists(texts: &[Option<&[&str]>], keys: Vec<Option<i32>>) -> (RecordBatch, SchemaRef) {
-    let mut lists = ListBuilder::new(StringBuilder::new())
-        .with_field(Field::new("element", DataType::Utf8, true));
+    let mut lists =
+        ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, true));
     for list in texts {
         match list {
             Some(list) => {
@@ -150,7 +150,8 @@ fn packed_lists_are_read_as_plain_ones() {
     let read = decode(&bytes, crc32c::crc32c(&bytes), &schema).unwrap();
     assert_eq!(read.schema(), schema);
     let column = read.column(0).as_list::<i32>();
-    let list = |row: usize| column.value(row).as_string::<i32>().iter().flatten().collect::<Vec<_>>().join(",");
+    let list =
+        |row: usize| column.value(row).as_string::<i32>().iter().flatten().collect::<Vec<_>>().join(",");
     assert_eq!((list(0), list(2), list(3)), ("a,b".into(), String::new(), "a,b".into()));
     assert_eq!((1..5).map(|row| column.is_null(row)).collect::<Vec<_>>(), [true, false, false, true]);
 }

@@ -29,12 +29,7 @@ pub(super) struct Arguments<'a> {
 // === impl Arguments ===
 
 impl<'a> Arguments<'a> {
-    pub(super) fn new(
-        call: &'a decode::Call<'a>,
-        flags: u16,
-        names: &'a Names<'a>,
-        room: Pairs,
-    ) -> Self {
+    pub(super) fn new(call: &'a decode::Call<'a>, flags: u16, names: &'a Names<'a>, room: Pairs) -> Self {
         Self { call, flags, names, pairs: room.cleared() }
     }
 
@@ -362,7 +357,7 @@ pub(super) fn mode(number: u32) -> String {
     }
 }
 
-fn owner<'a>(number: u32, name: Option<&'a str>) -> &'a str {
+fn owner(number: u32, name: Option<&str>) -> &str {
     match name {
         _ if number == u32::MAX => NOBODY,
         Some(name) => name,
