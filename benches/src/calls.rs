@@ -136,10 +136,6 @@ impl Stage {
         let began = Instant::now();
         for millisecond in 1..=u64::try_from(length.as_millis()).unwrap_or(u64::MAX) {
             let due = millisecond.saturating_mul(mix.events) / 1_000;
-            if millisecond % 10 == 0 {
-                run(&self.program)?;
-                made.programs += 1;
-            }
             while made.events() < due {
                 if made.opens % 40 == 39 {
                     // A new peer for a socket that never sends.
@@ -157,8 +153,21 @@ impl Stage {
             let then = began + Duration::from_millis(millisecond);
             std::thread::sleep(then.saturating_duration_since(Instant::now()));
         }
-        // Safety: a call without arguments.
-        Ok((made, unsafe { libc::syscall(libc::SYS_gettid) }))
+        Ok((made, thread_id()))
+    }
+
+    /// Starts a program so often, for so long. It waits for each, so it has a
+    /// thread of its own: on a busy machine that waiting would be the whole load.
+    pub fn start_programs(&self, every: Duration, length: Duration) -> io::Result<(Made, i64)> {
+        let mut made = Made::default();
+        let began = Instant::now();
+        while began.elapsed() < length {
+            run(&self.program)?;
+            made.programs += 1;
+            let then = began + every.saturating_mul(u32::try_from(made.programs).unwrap_or(u32::MAX));
+            std::thread::sleep(then.saturating_duration_since(Instant::now()));
+        }
+        Ok((made, thread_id()))
     }
 }
 
@@ -220,6 +229,11 @@ pub fn pin(processor: usize) -> io::Result<()> {
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
     };
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn thread_id() -> i64 {
+    // Safety: a call without arguments.
+    unsafe { libc::syscall(libc::SYS_gettid) }
 }
 
 fn rejected() {
@@ -292,9 +306,11 @@ mod tests {
         }
         let mix = Mix { events: 5_000, distinct_percent: 50 };
         let (made, _) = stage.offer(0, mix, Duration::from_millis(200)).unwrap();
-        assert_eq!(made.programs, 20);
+        assert_eq!(made.programs, 0);
         // The last step may be two calls.
         assert!((1_000..=1_001).contains(&made.events()), "{made:?}");
         assert!(made.connects > 0 && made.opens > 10 * made.connects);
+        let (made, _) = stage.start_programs(Duration::from_millis(10), Duration::from_millis(100)).unwrap();
+        assert!(made.programs > 0 && made.opens == 0, "{made:?}");
     }
 }

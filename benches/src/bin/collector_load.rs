@@ -12,6 +12,8 @@ use bailiwick_benches::{Outcome, collector, cpu};
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 
+/// How often a program is started.
+const PROGRAM_EVERY: Duration = Duration::from_millis(5);
 /// Kinds of event, what counts them in `losses`, and their event types.
 const KINDS: [(&str, &str, &[&str]); 5] = [
     ("opens", "open", &["openat", "open", "openat2", "creat"]),
@@ -132,7 +134,8 @@ fn offered(stage: &Stage, arguments: &Arguments, events: u64, length_s: u64) -> 
     let (began, before) = (Instant::now(), cpu::used().ok_or("no procfs")?);
     let made = std::thread::scope(|scope| {
         let one = |thread| scope.spawn(move || stage.offer(thread, mix, length));
-        let running: Vec<_> = (0..threads).map(one).collect();
+        let mut running: Vec<_> = (0..threads).map(one).collect();
+        running.push(scope.spawn(move || stage.start_programs(PROGRAM_EVERY, length)));
         let done = running.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked"));
         done.map(|made| Ok(made??)).collect::<Outcome<Vec<(Made, i64)>>>()
     })?;
