@@ -44,6 +44,13 @@ pub struct Stage {
     program: CString,
 }
 
+/// Names of files that are not there, each used once. The name is counted up where
+/// it lies, so that the load spends its time on calls.
+struct Missing {
+    /// Ends with a zero byte.
+    path: Vec<u8>,
+}
+
 /// How many of each were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Made {
@@ -125,14 +132,10 @@ impl Stage {
     pub fn offer(&self, thread: usize, mix: Mix, length: Duration) -> io::Result<(Made, i64)> {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
         let mut made = Made::default();
-        let mut named = 0_u64;
+        let mut missing = Missing::new(thread)?;
         let began = Instant::now();
         for millisecond in 1..=u64::try_from(length.as_millis()).unwrap_or(u64::MAX) {
             let due = millisecond.saturating_mul(mix.events) / 1_000;
-            if millisecond % 10 == 0 {
-                run(&self.program)?;
-                made.programs += 1;
-            }
             while made.events() < due {
                 if made.opens % 40 == 39 {
                     // A new peer for a socket that never sends.
@@ -140,8 +143,7 @@ impl Stage {
                     made.connects += 1;
                 }
                 if made.opens % 100 < mix.distinct_percent {
-                    open_missing(thread, named)?;
-                    named += 1;
+                    missing.open_next()?;
                 } else {
                     let few = self.files.get((made.opens % 16) as usize);
                     few.map_or(Ok(()), open_and_close)?;
@@ -151,8 +153,51 @@ impl Stage {
             let then = began + Duration::from_millis(millisecond);
             std::thread::sleep(then.saturating_duration_since(Instant::now()));
         }
-        // Safety: a call without arguments.
-        Ok((made, unsafe { libc::syscall(libc::SYS_gettid) }))
+        Ok((made, thread_id()))
+    }
+
+    /// Starts a program so often, for so long. It waits for each, so it has a
+    /// thread of its own: on a busy machine that waiting would be the whole load.
+    pub fn start_programs(&self, every: Duration, length: Duration) -> io::Result<(Made, i64)> {
+        let mut made = Made::default();
+        let began = Instant::now();
+        while began.elapsed() < length {
+            run(&self.program)?;
+            made.programs += 1;
+            let then = began + every.saturating_mul(u32::try_from(made.programs).unwrap_or(u32::MAX));
+            std::thread::sleep(then.saturating_duration_since(Instant::now()));
+        }
+        Ok((made, thread_id()))
+    }
+}
+
+// === impl Missing ===
+
+impl Missing {
+    const DIGITS: usize = 9;
+
+    fn new(thread: usize) -> io::Result<Self> {
+        let path = format!("/nonexistent/bench/{thread}/{:0width$}", 0, width = Self::DIGITS);
+        Ok(Self { path: c_string(OsStr::new(&path))?.into_bytes_with_nul() })
+    }
+
+    /// Opens what is not there, by a name that no call had before.
+    fn open_next(&mut self) -> io::Result<()> {
+        // Safety: the path ends with a zero byte; nothing is opened.
+        let fd =
+            unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, self.path.as_ptr(), libc::O_RDONLY) };
+        self.count_up();
+        if fd < 0 { Ok(()) } else { Err(io::Error::other("a file that must not be there is")) }
+    }
+
+    fn count_up(&mut self) {
+        for digit in self.path.iter_mut().rev().skip(1).take(Self::DIGITS) {
+            if *digit < b'9' {
+                *digit += 1;
+                return;
+            }
+            *digit = b'0';
+        }
     }
 }
 
@@ -186,6 +231,11 @@ pub fn pin(processor: usize) -> io::Result<()> {
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+fn thread_id() -> i64 {
+    // Safety: a call without arguments.
+    unsafe { libc::syscall(libc::SYS_gettid) }
+}
+
 fn rejected() {
     // Safety: a call without arguments.
     unsafe { libc::syscall(libc::SYS_getppid) };
@@ -201,14 +251,6 @@ fn open_and_close(path: &CString) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Opens what is not there, by a name that no call had before.
-fn open_missing(thread: usize, number: u64) -> io::Result<()> {
-    let path = c_string(OsStr::new(&format!("/nonexistent/bench/{thread}/{number:09}")))?;
-    // Safety: the path ends with a zero byte; nothing is opened.
-    let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY) };
-    if fd < 0 { Ok(()) } else { Err(io::Error::other("a file that must not be there is")) }
 }
 
 /// Starts a program, without arguments or environment, and waits for its end.
@@ -246,6 +288,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_is_used_once() {
+        let mut missing = Missing::new(3).unwrap();
+        for number in 0..1_100 {
+            let expected = format!("/nonexistent/bench/3/{number:09}\0");
+            assert_eq!(std::str::from_utf8(&missing.path), Ok(expected.as_str()));
+            missing.open_next().unwrap();
+        }
+    }
+
+    #[test]
     fn loads_make_their_calls() {
         let dir = tempfile::tempdir().unwrap();
         let stage = Stage::new(dir.path()).unwrap();
@@ -254,9 +306,11 @@ mod tests {
         }
         let mix = Mix { events: 5_000, distinct_percent: 50 };
         let (made, _) = stage.offer(0, mix, Duration::from_millis(200)).unwrap();
-        assert_eq!(made.programs, 20);
+        assert_eq!(made.programs, 0);
         // The last step may be two calls.
         assert!((1_000..=1_001).contains(&made.events()), "{made:?}");
         assert!(made.connects > 0 && made.opens > 10 * made.connects);
+        let (made, _) = stage.start_programs(Duration::from_millis(10), Duration::from_millis(100)).unwrap();
+        assert!(made.programs > 0 && made.opens == 0, "{made:?}");
     }
 }

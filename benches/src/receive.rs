@@ -35,6 +35,8 @@ pub struct Found {
     pub repeats: BTreeMap<String, u64>,
     /// Losses of whatever process, by class.
     pub lost: BTreeMap<String, u64>,
+    /// Events left out by sampling, of whatever process, by class.
+    pub sampled: BTreeMap<String, u64>,
     /// Bytes of all batches.
     pub bytes: u64,
     /// Rows of all processes.
@@ -144,10 +146,12 @@ impl Found {
     }
 
     fn losses(&mut self, rows: &RecordBatch) -> Outcome<()> {
-        let (classes, counts) = (texts(rows, "class")?, integers(rows, "count")?);
-        for (class, count) in classes.iter().zip(counts.iter()) {
+        let (classes, reasons) = (texts(rows, "class")?, texts(rows, "reason")?);
+        let counts = integers(rows, "count")?;
+        for ((class, reason), count) in classes.iter().zip(reasons.iter()).zip(counts.iter()) {
             let count = u64::try_from(count.unwrap_or(0)).unwrap_or(0);
-            *self.lost.entry(class.unwrap_or_default().to_owned()).or_default() += count;
+            let counts = if reason == Some("sampled") { &mut self.sampled } else { &mut self.lost };
+            *counts.entry(class.unwrap_or_default().to_owned()).or_default() += count;
         }
         Ok(())
     }

@@ -9,26 +9,30 @@
 //! ```
 //!
 //! Much of a row is what an earlier row of the same process had. Such columns
-//! are shared: a row only says whose cells it has.
+//! are shared: a row only says whose cells it has. Shared lists stay so on the
+//! wire, see [`bailiwick_proto::wire::packed`]; the others are spread.
 
 mod gaps;
 mod lists;
+mod places;
 mod texts;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
+    TimestampMicrosecondArray,
 };
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use bailiwick_proto::schema::{pair_fields, process_fields};
-use bailiwick_proto::{Kind, Origin, Table};
+use bailiwick_proto::{Kind, Origin, Table, wire};
 
 use gaps::Gaps;
 use lists::Lists;
+use places::Places;
 use texts::Texts;
 
 /// One process in a list of processes.
@@ -123,6 +127,15 @@ impl Columns {
                 *is_shared = true;
             }
         }
+        let fields = self.schema.fields().iter().zip(&self.is_shared).map(|(field, is_shared)| {
+            match field.data_type() {
+                list @ DataType::List(_) if *is_shared => {
+                    Arc::new(Field::new(field.name(), wire::packed(list), true))
+                }
+                _ => Arc::clone(field),
+            }
+        });
+        self.schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     }
 
     /// Ends the row's shared cells; rows of the same batch may have them too.
@@ -251,16 +264,22 @@ impl Columns {
         self.shared_bytes.push(0);
         self.bytes = 0;
         self.finished += 1;
-        let places: Vec<Option<usize>> =
-            self.shared.drain(..).map(|Shared(set)| Some(set as usize).filter(|set| *set < sets)).collect();
+        let rows_sets =
+            self.shared.drain(..).map(|Shared(set)| if (set as usize) < sets { set } else { u32::MAX });
+        let places = Places::new(rows_sets.collect());
         let column = |(cells, is_shared): (&mut Cells, &bool)| {
-            if *is_shared {
-                cells.fill(sets);
-                cells.spread(&places);
-            } else {
+            if !*is_shared {
                 cells.fill(rows);
+                return cells.finish();
             }
-            cells.finish()
+            cells.fill(sets);
+            match cells {
+                Cells::List(lists) => packed(&lists.finish()?, &places),
+                cells => {
+                    cells.spread(&places);
+                    cells.finish()
+                }
+            }
         };
         let columns = self.cells.iter_mut().zip(&self.is_shared).map(column).collect::<Result<_, _>>()?;
         RecordBatch::try_new(self.schema.clone(), columns)
@@ -357,13 +376,13 @@ impl Cells {
 
     /// Puts the cells at these places, one after the other, instead of what
     /// there is.
-    fn spread(&mut self, places: &[Option<usize>]) {
+    fn spread(&mut self, places: &Places) {
         match self {
             Self::Text(cells) => cells.spread(places),
             Self::Int(cells) | Self::Time(cells) => cells.spread(places),
             Self::Float(cells) => cells.spread(places),
             Self::Bool(cells) => cells.spread(places),
-            Self::List(cells) => cells.spread(places),
+            Self::List(_) => {}
         }
     }
 
@@ -391,9 +410,16 @@ impl Cells {
     }
 }
 
+/// These lists, the one at each place.
+fn packed(lists: &ArrayRef, places: &Places) -> Result<ArrayRef, ArrowError> {
+    let keys: Int32Array =
+        places.iter().map(|place| place.and_then(|place| i32::try_from(place).ok())).collect();
+    Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::clone(lists))?))
+}
+
 // === impl Numbers ===
 
-impl<T: Copy + Default> Numbers<T> {
+impl<T: Copy + Default + PartialEq> Numbers<T> {
     fn new() -> Self {
         Self { values: Vec::new(), gaps: Gaps::default() }
     }
@@ -407,9 +433,8 @@ impl<T: Copy + Default> Numbers<T> {
         self.values.resize(self.values.len() + count, T::default());
     }
 
-    fn spread(&mut self, places: &[Option<usize>]) {
-        let value = |place: &Option<usize>| place.and_then(|place| self.values.get(place).copied());
-        let values = places.iter().map(|place| value(place).unwrap_or_default()).collect();
+    fn spread(&mut self, places: &Places) {
+        let values = places.spread(&self.values, T::default());
         self.gaps = self.gaps.spread(self.values.len(), places);
         self.values = values;
     }
@@ -512,7 +537,13 @@ mod tests {
                     written.end_row();
                 }
                 proptest::prop_assert_eq!(copied.bytes(), written.bytes());
-                proptest::prop_assert_eq!(copied.finish().unwrap(), written.finish().unwrap());
+                let packed = copied.finish().unwrap();
+                proptest::prop_assert_ne!(packed.schema(), Table::Syscalls.wire_schema());
+                let (plain, written) = (wire::plain(&packed).unwrap(), written.finish().unwrap());
+                proptest::prop_assert_eq!(&plain, &written);
+                let bytes = wire::encode(&packed).unwrap();
+                let read = wire::decode(&bytes, crc32c::crc32c(&bytes), &Table::Syscalls.wire_schema());
+                proptest::prop_assert_eq!(read.unwrap(), written);
             }
         }
 

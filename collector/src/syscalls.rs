@@ -67,7 +67,7 @@ use sampling::Sampling;
 
 const NAME: &str = "system calls";
 /// Batches that may wait for the spool while the rings are emptied.
-const BATCHES_AHEAD: usize = 4;
+const BATCHES_AHEAD: usize = 2;
 
 /// Loads the kernel programs and begins to capture, or says what is missing.
 pub(crate) async fn start(

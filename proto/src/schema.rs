@@ -11,7 +11,8 @@
 //!
 //! Text travels as dictionaries because a batch names the same few processes,
 //! paths and pods again and again, and because rules are evaluated on the
-//! distinct values. Public columns use only types that every client reads: no
+//! distinct values. Lists that rows have in common may travel as dictionaries too
+//! ([`crate::wire::packed`]); whoever receives them has plain ones. Public columns use only types that every client reads: no
 //! unsigned integer, no Int8, no map.
 
 mod api_access;

@@ -1,4 +1,11 @@
 //! Record batches as bytes: Arrow IPC streams, checked on the way in.
+//!
+//! ```text
+//!   lists packed:   key a row ──▶ distinct lists          a sender may, see [`packed`]
+//!   lists plain:    a list a row                          what is read is always this
+//! ```
+
+mod packed;
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -11,10 +18,14 @@ use arrow_ipc::CompressionType;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 
+pub use packed::{packed, plain};
+
 /// The most bytes that one batch may have on the wire.
 pub const MAX_BATCH_BYTES: usize = 16 << 20;
 /// The most rows that one batch may have on the wire.
 pub const MAX_BATCH_ROWS: usize = 262_144;
+/// The most bytes that the lists of one batch may have when each row has its own.
+pub const MAX_LIST_BYTES: usize = 4 * MAX_BATCH_BYTES;
 
 /// Why bytes are not a batch of the schema that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +33,7 @@ pub enum WireError {
     /// More bytes or rows than a receiver takes at once.
     #[error("batch of {what} {found} is over the limit of {limit}")]
     TooLarge {
-        /// `bytes` or `rows`.
+        /// `bytes`, `rows` or `bytes of lists`.
         what: &'static str,
         /// How many there are.
         found: usize,
@@ -83,7 +94,8 @@ pub fn encode_compressed(batches: &[RecordBatch], schema: &Schema) -> Result<Vec
 /// Reads what a sender sent, trusting nothing: limits, checksum and schema.
 ///
 /// Columns may come in any order and may be missing (an older sender); they
-/// are put in the order of `schema`, missing ones filled with nulls.
+/// are put in the order of `schema`, missing ones filled with nulls. Packed lists
+/// become plain ones.
 pub fn decode(bytes: &[u8], crc32c: u32, schema: &SchemaRef) -> Result<RecordBatch, WireError> {
     within("bytes", bytes.len(), MAX_BATCH_BYTES)?;
     let found = crc32c::crc32c(bytes);
@@ -129,11 +141,24 @@ fn write(
         sent.push(0);
     }
     let options = IpcWriteOptions::default().try_with_compression(compression)?;
-    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &schema.project(&sent)?, options)?;
-    for batch in batches {
-        writer.write(&batch.project(&sent)?)?;
+    let sent_of = |batch: &RecordBatch| batch.project(&sent);
+    let batches = batches.iter().map(sent_of).collect::<Result<Vec<_>, _>>()?;
+    // A vector that grows is copied again and again.
+    let room = if compression.is_none() { batches.iter().map(bytes_about).sum() } else { 0 };
+    let to = Vec::with_capacity(room);
+    let mut writer = StreamWriter::try_new_with_options(to, &schema.project(&sent)?, options)?;
+    batches.iter().try_for_each(|batch| writer.write(batch))?;
+    let mut bytes = writer.into_inner()?;
+    if bytes.capacity() / 5 > bytes.len() / 4 {
+        // It waits in a spool's memory.
+        bytes.shrink_to_fit();
     }
-    Ok(writer.into_inner()?)
+    Ok(bytes)
+}
+
+/// About how many bytes a batch takes: its buffers, and a little for each column.
+fn bytes_about(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.get_buffer_memory_size() + 256).sum()
 }
 
 /// Brings a batch to `schema`'s column order; refuses what does not belong.
@@ -141,14 +166,16 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, WireE
     for field in batch.schema_ref().fields() {
         let known = schema.field_with_name(field.name());
         let expected = known.map_err(|_| WireError::UnknownColumn { name: field.name().clone() })?;
-        if expected.data_type() != field.data_type() {
+        let (is, expected) = (field.data_type(), expected.data_type());
+        if expected != is && !packed::is_packed(is, expected) {
             return Err(WireError::WrongType {
                 name: field.name().clone(),
-                found: field.data_type().clone(),
-                expected: expected.data_type().clone(),
+                found: is.clone(),
+                expected: expected.clone(),
             });
         }
     }
+    let batch = plain(batch)?;
     // Columns that are missing share their nulls, one array a type.
     let mut nulls: Vec<ArrayRef> = Vec::new();
     let mut column = |field: &Arc<arrow::datatypes::Field>| {

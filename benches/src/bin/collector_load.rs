@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use bailiwick_benches::calls::{Made, Mix, Stage};
 use bailiwick_benches::child::Child;
 use bailiwick_benches::receive::{self, Found};
-use bailiwick_benches::{Outcome, collector};
+use bailiwick_benches::{Outcome, collector, cpu};
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 
+/// How often a program is started.
+const PROGRAM_EVERY: Duration = Duration::from_millis(5);
 /// Kinds of event, what counts them in `losses`, and their event types.
 const KINDS: [(&str, &str, &[&str]); 5] = [
     ("opens", "open", &["openat", "open", "openat2", "creat"]),
@@ -29,6 +31,9 @@ struct Arguments {
     /// Events a second of each phase, a comma between
     #[arg(long, value_delimiter = ',', default_value = "200000,50000")]
     events: Vec<u64>,
+    /// How long the load runs alone before each phase, seconds
+    #[arg(long, default_value_t = 5)]
+    alone_s: u64,
     /// How long each phase lasts, seconds
     #[arg(long, default_value_t = 20)]
     length_s: u64,
@@ -76,6 +81,7 @@ async fn phase(arguments: &Arguments, events: u64) -> Outcome<String> {
     let folder = tempfile::Builder::new().prefix("bailiwick-load-").tempdir_in(&arguments.dir)?;
     let spool = folder.path().join("spool");
     let stage = Stage::new(folder.path())?;
+    let alone = offered(&stage, arguments, events, arguments.alone_s)?;
     let path = spool.to_str().ok_or("no UTF-8")?;
     let mut child = Child::start(&["collector", path, &arguments.settings])?;
     let ready = child.answer()?;
@@ -83,62 +89,85 @@ async fn phase(arguments: &Arguments, events: u64) -> Outcome<String> {
         return Err(format!("the collector does not start: {ready}").into());
     }
     let before = processor_times()?;
-    let (made, threads, took) = offered(&stage, arguments, events)?;
+    let offer = offered(&stage, arguments, events, arguments.length_s)?;
     let [busy, all] = processor_times()?;
     let busy = (busy - before[0]) as f64 / (all - before[1]).max(1) as f64 * 100.0;
     child.finish();
     let used = child.answer()?;
     child.wait()?;
-    let found = receive::read(&spool, threads).await?;
-    let mut text = String::new();
-    let rate = made.events() as f64 / took.as_secs_f64();
-    writeln!(
-        text,
-        "\n{events} events/s asked for, {rate:.0}/s made in {:.1} s by {} threads",
-        took.as_secs_f64(),
-        arguments.threads
-    )?;
-    text.push_str(&told(made, &found)?);
-    text.push_str(&cost(made, &found, &used, took, busy)?);
+    let found = receive::read(&spool, offer.threads.clone()).await?;
+    let mut text = format!("\n{events} events/s asked for, by {} threads\n", arguments.threads);
+    writeln!(text, "the load alone:   {}", alone.told())?;
+    writeln!(text, "with a collector: {}", offer.told())?;
+    text.push_str(&told(offer.made, &found)?);
+    text.push_str(&cost(offer.made, &found, &used, offer.took, busy)?);
     Ok(text)
 }
 
+/// What a load did.
+struct Offer {
+    made: Made,
+    threads: Vec<i64>,
+    took: Duration,
+    /// The load's own processor time.
+    cpu: Duration,
+}
+
+impl Offer {
+    fn told(&self) -> String {
+        let (took, cpu) = (self.took.as_secs_f64(), self.cpu.as_secs_f64());
+        let events = self.made.events() as f64;
+        format!(
+            "{:.0} events/s in {took:.1} s; its own processor time is {:.0} % of a core, {:.2} µs an event",
+            events / took,
+            cpu / took * 100.0,
+            cpu / events * 1e6
+        )
+    }
+}
+
 /// Runs the mix on its threads.
-fn offered(stage: &Stage, arguments: &Arguments, events: u64) -> Outcome<(Made, Vec<i64>, Duration)> {
+fn offered(stage: &Stage, arguments: &Arguments, events: u64, length_s: u64) -> Outcome<Offer> {
     let threads = arguments.threads.max(1);
     let mix = Mix { events: events / threads as u64, distinct_percent: arguments.distinct_percent };
-    let length = Duration::from_secs(arguments.length_s);
-    let began = Instant::now();
+    let length = Duration::from_secs(length_s);
+    let (began, before) = (Instant::now(), cpu::used().ok_or("no procfs")?);
     let made = std::thread::scope(|scope| {
         let one = |thread| scope.spawn(move || stage.offer(thread, mix, length));
-        let running: Vec<_> = (0..threads).map(one).collect();
+        let mut running: Vec<_> = (0..threads).map(one).collect();
+        running.push(scope.spawn(move || stage.start_programs(PROGRAM_EVERY, length)));
         let done = running.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked"));
         done.map(|made| Ok(made??)).collect::<Outcome<Vec<(Made, i64)>>>()
     })?;
-    let took = began.elapsed();
+    let (took, used) = (began.elapsed(), cpu::used().ok_or("no procfs")?);
     let (made, threads): (Vec<Made>, Vec<i64>) = made.into_iter().unzip();
-    Ok((made.into_iter().fold(Made::default(), Made::and), threads, took))
+    let made = made.into_iter().fold(Made::default(), Made::and);
+    Ok(Offer { made, threads, took, cpu: used.saturating_sub(before) })
 }
 
 /// Calls made against what is known of them, kind by kind.
 fn told(made: Made, found: &Found) -> Outcome<String> {
-    let mut text =
-        format!("{:<9} {:>10} = {:>10} rows + {:>10} repeats + {:>8} lost\n", "", "made", "", "", "");
+    let mut text = format!(
+        "{:<9} {:>10} = {:>10} rows + {:>10} repeats + {:>9} sampled + {:>8} lost\n",
+        "", "made", "", "", "", ""
+    );
     let made = [made.opens, made.connects, made.programs, made.programs, made.programs];
     for ((kind, class, types), made) in KINDS.into_iter().zip(made) {
         let sum = |counts: &std::collections::BTreeMap<String, u64>| {
             types.iter().filter_map(|name| counts.get(*name)).sum::<u64>()
         };
         let (rows, repeats) = (sum(&found.rows), sum(&found.repeats));
-        let lost = found.lost.get(class).copied().unwrap_or(0);
-        let verdict = match (rows + repeats + lost) as i128 - made as i128 {
+        let of_class =
+            |counts: &std::collections::BTreeMap<String, u64>| counts.get(class).copied().unwrap_or(0);
+        let (sampled, lost) = (of_class(&found.sampled), of_class(&found.lost));
+        let verdict = match (rows + repeats + sampled + lost) as i128 - made as i128 {
             0 => "exact".to_owned(),
             // Losses are not told by process: some may be of others.
             off => format!("off by {off:+}"),
         };
         writeln!(
             text,
-            "{kind:<9} {made:>10} = {rows:>10} rows + {repeats:>10} repeats + {lost:>8} lost   {verdict}"
+            "{kind:<9} {made:>10} = {rows:>10} rows + {repeats:>10} repeats + {sampled:>9} sampled + {lost:>8} lost   {verdict}"
         )?;
     }
     Ok(text)

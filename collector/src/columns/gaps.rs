@@ -3,6 +3,8 @@
 use arrow::array::BooleanBufferBuilder;
 use arrow::buffer::NullBuffer;
 
+use super::places::Places;
+
 /// Ranges of nulls, the first first.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
@@ -27,20 +29,13 @@ impl Gaps {
         self.ranges.first().is_some_and(|range| *range == (0, length))
     }
 
-    /// The ranges among these cells.
-    pub(super) fn within(&self, start: usize, end: usize) -> impl Iterator<Item = (usize, usize)> {
-        let first = self.ranges.partition_point(|(at, count)| at + count <= start);
-        let ranges = self.ranges.get(first..).unwrap_or_default().iter();
-        ranges.take_while(move |(at, _)| *at < end).map(move |(at, count)| {
-            let (from, to) = ((*at).max(start), (at + count).min(end));
-            (from, to - from)
-        })
-    }
-
     /// The nulls of `length` cells, each as often and where these places say; a
     /// place that is none is null.
-    pub(super) fn spread(&self, length: usize, places: &[Option<usize>]) -> Self {
+    pub(super) fn spread(&self, length: usize, places: &Places) -> Self {
         let mut spread = Self::default();
+        if self.ranges.is_empty() && places.are_all_there() {
+            return spread;
+        }
         if self.is_everything(length) {
             spread.add(0, places.len());
             return spread;

@@ -84,29 +84,9 @@ impl Lists {
         self.bounds.resize(self.bounds.len() + count, self.elements());
     }
 
-    /// Puts the lists at these places instead of what there is.
-    pub(super) fn spread(&mut self, places: &[Option<usize>]) {
-        let gaps = self.gaps.spread(self.len(), places);
-        let old = std::mem::replace(
-            self,
-            Self::new(Field::clone(&self.element), self.fields.clone(), self.texts.len()),
-        );
-        self.bounds.reserve(places.len());
-        for place in places {
-            if let Some((start, end)) = place.and_then(|place| bounds(&old.bounds, place)) {
-                self.numbers.extend_from_slice(old.numbers.get(start..end).unwrap_or_default());
-                for (field, from) in self.texts.iter_mut().zip(&old.texts) {
-                    field.extend(from, start, end);
-                }
-            }
-            self.end();
-        }
-        self.gaps = gaps;
-    }
-
     pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let nulls = self.gaps.take(self.len());
-        let bounds = OffsetBuffer::new(std::mem::replace(&mut self.bounds, vec![0]).into());
+        let bounds = OffsetBuffer::new(begin_anew(&mut self.bounds).into());
         let texts = self.texts.iter_mut().map(Strings::finish).collect::<Result<Vec<_>, _>>()?;
         let numbers = Int64Array::from(std::mem::take(&mut self.numbers));
         let elements: ArrayRef = if self.fields.is_empty() {
@@ -156,32 +136,18 @@ impl Strings {
         }
     }
 
-    /// Appends these elements of another.
-    fn extend(&mut self, from: &Self, start: usize, end: usize) {
-        let texts = from.bounds.get(start..=end).unwrap_or_default();
-        let (Some(first), Some(last)) = (texts.first(), texts.last()) else { return };
-        let shift =
-            i32::try_from(self.bytes.len()).ok().filter(|shift| shift.checked_add(last - first).is_some());
-        let (Some(shift), Ok(low), Ok(high)) = (shift, usize::try_from(*first), usize::try_from(*last))
-        else {
-            return (start..end).for_each(|_| self.push(None));
-        };
-        let before = self.len();
-        self.bytes.extend_from_slice(from.bytes.get(low..high).unwrap_or_default());
-        self.bounds.extend(texts.iter().skip(1).map(|bound| bound - first + shift));
-        from.gaps.within(start, end).for_each(|(at, count)| self.gaps.add(before + at - start, count));
-    }
-
     fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let nulls = self.gaps.take(self.len());
-        let bounds = OffsetBuffer::new(std::mem::replace(&mut self.bounds, vec![0]).into());
-        let bytes = std::mem::take(&mut self.bytes);
+        let bounds = OffsetBuffer::new(begin_anew(&mut self.bounds).into());
+        let next = Vec::with_capacity(self.bytes.len());
+        let bytes = std::mem::replace(&mut self.bytes, next);
         Ok(Arc::new(StringArray::try_new(bounds, bytes.into(), nulls)?))
     }
 }
 
-/// Where the list of this row begins and ends.
-fn bounds(bounds: &[i32], row: usize) -> Option<(usize, usize)> {
-    let [start, end, ..] = bounds.get(row..)? else { return None };
-    Some((usize::try_from(*start).ok()?, usize::try_from(*end).ok()?))
+/// The bounds so far; then there is nothing but room for as many.
+fn begin_anew(bounds: &mut Vec<i32>) -> Vec<i32> {
+    let mut next = Vec::with_capacity(bounds.len());
+    next.push(0);
+    std::mem::replace(bounds, next)
 }

@@ -8,6 +8,8 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::Int32Type;
 use arrow::error::ArrowError;
 
+use super::places::Places;
+
 /// The key of a null.
 const NULL: i32 = -1;
 /// An empty slot of the table.
@@ -48,7 +50,7 @@ impl Texts {
         self.keys.len()
     }
 
-    /// Appbounds a text; the bytes that it takes, none if it was there before.
+    /// Appends a text; the bytes that it takes, none if it was there before.
     pub(super) fn push(&mut self, text: &str) -> usize {
         // Texts of one row often follow those of another like it.
         if let Some(last) = self.keys.last().copied()
@@ -70,11 +72,10 @@ impl Texts {
     }
 
     /// Puts the texts at these places instead of what there is.
-    pub(super) fn spread(&mut self, places: &[Option<usize>]) {
-        let key =
-            |place: &Option<usize>| place.and_then(|place| self.keys.get(place).copied()).unwrap_or(NULL);
-        self.keys = places.iter().map(key).collect();
-        self.nulls = self.keys.iter().filter(|key| **key == NULL).count();
+    pub(super) fn spread(&mut self, places: &Places) {
+        let may_be_null = self.nulls > 0 || !places.are_all_there();
+        self.keys = places.spread(&self.keys, NULL);
+        self.nulls = if may_be_null { self.keys.iter().filter(|key| **key == NULL).count() } else { 0 };
     }
 
     pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
@@ -89,13 +90,27 @@ impl Texts {
             // Below a null any key will do, but it must be one.
             keys.iter_mut().for_each(|key| *key = (*key).max(0));
         }
-        let bounds = std::mem::replace(&mut self.bounds, vec![0]);
-        let values = std::mem::take(&mut self.bytes);
-        self.hashes.clear();
-        self.slots.clear();
+        // The next batch is mostly like this one.
+        let mut next = Vec::with_capacity(self.bounds.len());
+        next.push(0);
+        let bounds = std::mem::replace(&mut self.bounds, next);
+        let next = Vec::with_capacity(self.bytes.len());
+        let values = std::mem::replace(&mut self.bytes, next);
+        self.forget();
         let values = StringArray::try_new(OffsetBuffer::new(bounds.into()), values.into(), None)?;
         let keys = Int32Array::try_new(keys.into(), nulls)?;
         Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(values))?))
+    }
+
+    /// Empties the table, which stays as large as it was unless that is far more
+    /// than was needed.
+    fn forget(&mut self) {
+        if self.slots.len() > FIRST_SLOTS && self.hashes.len() * 8 < self.slots.len() {
+            self.slots.truncate(self.slots.len() / 2);
+            self.slots.shrink_to_fit();
+        }
+        self.slots.fill(EMPTY);
+        self.hashes.clear();
     }
 
     /// The key of a text, a new one if need be.

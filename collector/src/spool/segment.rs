@@ -95,7 +95,11 @@ pub(super) fn put(
         to.extend_from_slice(&u16::try_from(mark.len()).unwrap_or(u16::MAX).to_le_bytes());
         to.extend_from_slice(mark);
     }
-    let crc = crc32c::crc32c(&to[start + 8..]);
+    // Of the batch there is a checksum already: it is not read again.
+    let batch = start + PREFIX_BYTES;
+    let before = crc32c::crc32c(&to[start + 8..batch]);
+    let whole = crc32c::crc32c_combine(before, arrow_crc32c, arrow_ipc.len());
+    let crc = crc32c::crc32c_append(whole, &to[batch + arrow_ipc.len()..]);
     to[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
     (start + PREFIX_BYTES, arrow_crc32c)
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::{CACHE_BYTES, Held, QUEUE_BYTES, Segment, Shared, Waiting, segment};
 
 /// Bytes that are made durable at once.
-const GROUP_BYTES: usize = 4 << 20;
+const GROUP_BYTES: usize = 2 << 20;
 /// How long to wait before a write that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// How often a closing spool tries before it gives up on a disk.

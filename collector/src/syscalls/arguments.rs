@@ -14,6 +14,7 @@
 mod files;
 mod forms;
 mod names;
+mod pairs;
 mod privileges;
 mod sockets;
 
@@ -22,9 +23,7 @@ use bailiwick_collector_ebpf::calls::id;
 use super::decode;
 use crate::users::Users;
 use forms::Arguments;
-
-/// Arguments in order.
-pub(super) type Pairs = Vec<(&'static str, String)>;
+pub(super) use pairs::Pairs;
 
 /// The names in a call, found out; paths are absolute.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,9 +62,10 @@ pub(super) struct SocketNames<'a> {
 }
 
 /// The arguments of a call about paths, descriptors or numbers. `flags` are the
-/// record's, see `bailiwick_collector_ebpf::flag`.
-pub(super) fn of(call: &decode::Call<'_>, flags: u16, names: &Names<'_>) -> Pairs {
-    let arguments = Arguments::new(call, flags, names);
+/// record's, see `bailiwick_collector_ebpf::flag`. They are written into `room`,
+/// whatever that holds.
+pub(super) fn of(call: &decode::Call<'_>, flags: u16, names: &Names<'_>, room: Pairs) -> Pairs {
+    let arguments = Arguments::new(call, flags, names, room);
     let arguments = match call.call {
         id::OPEN..=id::DUP3 => files::describe(arguments),
         _ => privileges::describe(arguments),
@@ -74,8 +74,8 @@ pub(super) fn of(call: &decode::Call<'_>, flags: u16, names: &Names<'_>) -> Pair
 }
 
 /// The arguments of a call about a socket.
-pub(super) fn of_socket(socket: &decode::Socket, names: &SocketNames<'_>) -> Pairs {
-    sockets::describe(socket, names)
+pub(super) fn of_socket(socket: &decode::Socket, names: &SocketNames<'_>, room: Pairs) -> Pairs {
+    sockets::describe(socket, names, room.cleared())
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! Everything that an event is named with is in its record or was in an earlier
 //! one. /proc is only asked for a process that was missed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use super::cgroups::{Cgroup, Cgroups, Hierarchies};
 use super::clock::{self, Clock};
 use super::decode::{self, Call, Dns, Event, Exec, Fork, Record, Uring};
 use super::privileged::Privileged;
-use super::processes::{Processes, Program, Started};
+use super::processes::{Processes, Program, Spread, Started};
 use super::repeats::Repeats;
 use super::roles::Sockets;
 use super::rows::{Common, Rows, comm};
@@ -31,6 +32,8 @@ const FEW_ROWS: usize = 256;
 /// Processes and cgroups that /proc did not know, remembered so that it is not
 /// asked again and again.
 const MAX_UNKNOWN: usize = 4_096;
+/// Places that are remembered.
+const MAX_PLACES: usize = 4_096;
 
 /// Everything that events are named with, and the rows that wait.
 pub(super) struct Capture {
@@ -48,6 +51,10 @@ pub(super) struct Capture {
     privileged: Privileged,
     users: Users,
     pods: Pods,
+    /// Cgroups and pods by the ids in a header, until something is told of any.
+    places: HashMap<(u64, u64), Place, BuildHasherDefault<Spread>>,
+    /// What was told of pods when those were found.
+    pods_version: u64,
     repeats: Repeats,
     seq: u64,
     malformed: u64,
@@ -59,6 +66,13 @@ pub(super) struct Capture {
     process_rows: Rows,
     network_rows: Rows,
     file_rows: Rows,
+}
+
+/// Where a process runs.
+#[derive(Debug, Clone)]
+struct Place {
+    cgroup: Option<Arc<Cgroup>>,
+    pod: Option<Arc<Pod>>,
 }
 
 /// This process as the kernel shows it, when it runs in a pid namespace of its
@@ -117,6 +131,8 @@ impl Capture {
             privileged,
             users: Users::read(),
             pods,
+            places: HashMap::default(),
+            pods_version: 0,
             repeats: Repeats::new(config.repeats_after_ms.saturating_mul(1_000_000)),
             seq: 0,
             malformed: 0,
@@ -168,6 +184,7 @@ impl Capture {
         self.cgroups.sweep(Instant::now());
         self.unknown.clear();
         self.unknown_cgroups.clear();
+        self.places.clear();
     }
 
     /// Notices processes whose end was lost.
@@ -211,10 +228,12 @@ impl Capture {
                     self.privileged.made(&cgroup.container.id, || self.cgroups.containers());
                 }
                 self.unknown_cgroups.clear();
+                self.places.clear();
                 return;
             }
             Event::CgroupGone(gone) => {
                 self.cgroups.removed(gone.id, gone.hierarchy, Instant::now());
+                self.places.clear();
                 return;
             }
             Event::Exit(_) => self.repeats.end_process(header.pid),
@@ -399,6 +418,27 @@ impl Capture {
         Some(paths::absolute(folder, &path))
     }
 
+    /// The process's cgroup and that one's pod.
+    fn place(&mut self, header: &Header) -> Place {
+        let version = self.pods.version();
+        if version != self.pods_version || self.places.len() >= MAX_PLACES {
+            self.places.clear();
+            self.pods_version = version;
+        }
+        let key = (header.cgroup_id, header.cgroup_v1_id);
+        if let Some(known) = self.places.get(&key) {
+            return known.clone();
+        }
+        let cgroup = self.cgroup(header);
+        let pod = cgroup.as_ref().and_then(|cgroup| self.pods.of(&cgroup.container));
+        let place = Place { cgroup, pod };
+        // One that is not known yet is asked for again.
+        if place.cgroup.is_some() {
+            self.places.insert(key, place.clone());
+        }
+        place
+    }
+
     /// The process's cgroup: that of v2, unless only v1 names its container.
     fn cgroup(&mut self, header: &Header) -> Option<Arc<Cgroup>> {
         let v2 = self.cgroup_of(header.cgroup_id, header.pid);
@@ -424,8 +464,7 @@ impl Capture {
 
     /// Writes one row with what is known of the event's process and place.
     fn row(&mut self, header: &Header, lane: Lane, repeats: u64, write: impl FnOnce(&mut Rows, &Common<'_>)) {
-        let cgroup = self.cgroup(header);
-        let pod: Option<Arc<Pod>> = cgroup.as_ref().and_then(|cgroup| self.pods.of(&cgroup.container));
+        let Place { cgroup, pod } = self.place(header);
         let stranger;
         let process = match self.processes.get(header.pid, header.start_boot_ns) {
             Some(process) => process,

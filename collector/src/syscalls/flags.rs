@@ -39,8 +39,15 @@ pub(super) fn access(flags: u64) -> (bool, bool) {
 /// `O_RDONLY|O_CLOEXEC`, with `O_F_CREATED` where the call made the file.
 pub(super) fn open_flags(flags: u64, created: bool) -> String {
     let mut text = String::new();
+    put_open_flags(&mut text, flags, created);
+    text
+}
+
+/// The same at the end of a text.
+pub(super) fn put_open_flags(text: &mut String, flags: u64, created: bool) {
+    let mut is_first = true;
     let mut add = |name: &str| {
-        if !text.is_empty() {
+        if !std::mem::take(&mut is_first) {
             text.push('|');
         }
         text.push_str(name);
@@ -68,12 +75,22 @@ pub(super) fn open_flags(flags: u64, created: bool) -> String {
     if created {
         add("O_F_CREATED");
     }
-    text
 }
 
 /// Permission bits in octal, as Falco writes them.
 pub(super) fn mode(mode: u32) -> String {
-    if mode == 0 { "0".into() } else { format!("0{mode:o}") }
+    let mut text = String::new();
+    put_mode(&mut text, mode);
+    text
+}
+
+/// The same at the end of a text.
+pub(super) fn put_mode(text: &mut String, mode: u32) {
+    text.push('0');
+    if mode != 0 {
+        // A string takes whatever is written.
+        let _ = write!(text, "{mode:o}");
+    }
 }
 
 /// `SUCCESS`, or the name of the error that a call returned.
@@ -82,8 +99,11 @@ pub(super) fn result(ret: i64) -> Cow<'static, str> {
         return "SUCCESS".into();
     }
     let number = i32::try_from(ret.unsigned_abs()).unwrap_or(i32::MAX);
-    match (Errno::from_raw(number), number) {
-        (Errno::ENOENT, _) => "ENOENT".into(),
+    let errno = Errno::from_raw(number);
+    if let Some(name) = often(errno) {
+        return name.into();
+    }
+    match (errno, number) {
         (Errno::UnknownErrno, _) => {
             // Errors that the kernel keeps to itself, e.g. ERESTARTSYS.
             let mut text = String::from("E");
@@ -91,6 +111,22 @@ pub(super) fn result(ret: i64) -> Cow<'static, str> {
             text.into()
         }
         (errno, _) => format!("{errno:?}").into(),
+    }
+}
+
+/// Names of the errors that calls return by the thousand, which cost no memory.
+fn often(errno: Errno) -> Option<&'static str> {
+    macro_rules! names {
+        ($($name:ident)*) => {
+            match errno {
+                $(Errno::$name => Some(stringify!($name)),)*
+                _ => None,
+            }
+        };
+    }
+    names! {
+        ENOENT EACCES EPERM EEXIST ENOTDIR EISDIR EINVAL EBADF EINTR EAGAIN EINPROGRESS ECONNREFUSED
+        EXDEV ELOOP ENXIO
     }
 }
 

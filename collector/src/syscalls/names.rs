@@ -23,8 +23,8 @@ pub(super) struct Paths<'a> {
     pub(super) raw: Option<Cow<'a, str>>,
     pub(super) raw2: Option<Cow<'a, str>>,
     /// Absolute; links are not followed.
-    pub(super) path: Option<String>,
-    pub(super) path2: Option<String>,
+    pub(super) path: Option<Cow<'a, str>>,
+    pub(super) path2: Option<Cow<'a, str>>,
     /// What they are relative to, if they are.
     pub(super) folder: Option<String>,
     pub(super) folder2: Option<String>,
@@ -83,14 +83,17 @@ pub(super) fn is_cut(call: &Call<'_>, flags: u16) -> bool {
 }
 
 /// The folder of a relative path, and the absolute path.
-fn absolute(raw: &str, folder: &[u8], is_bad: bool) -> (Option<String>, Option<String>) {
+fn absolute<'a>(raw: &Cow<'a, str>, folder: &[u8], is_bad: bool) -> (Option<String>, Option<Cow<'a, str>>) {
+    if paths::is_clean(raw) {
+        return (None, Some(Cow::clone(raw)));
+    }
     if raw.starts_with('/') {
-        return (None, Some(paths::absolute("/", raw)));
+        return (None, Some(paths::absolute("/", raw).into()));
     }
     // The topmost folder has no parts either, but is no bad descriptor.
     let folder = if folder.is_empty() && is_bad { paths::UNKNOWN.to_owned() } else { walk::path(folder) };
     let path = paths::absolute(&folder, raw);
-    (Some(folder), Some(path))
+    (Some(folder), Some(path.into()))
 }
 
 // === impl Paths ===
@@ -140,7 +143,7 @@ mod tests {
 
     fn both(call: &Call<'_>, flags: u16) -> (Option<String>, Option<String>) {
         let paths = of(call, flags);
-        (paths.path, paths.path2)
+        (paths.path.map(Cow::into_owned), paths.path2.map(Cow::into_owned))
     }
 
     fn some(text: &str) -> Option<String> {

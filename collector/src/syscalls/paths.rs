@@ -43,6 +43,12 @@ pub(super) fn absolute(folder: &str, path: &str) -> String {
     clean
 }
 
+/// Whether a path is absolute and has nothing that [`absolute`] would take away.
+pub(super) fn is_clean(path: &str) -> bool {
+    let Some(parts) = path.strip_prefix('/') else { return false };
+    parts.is_empty() || parts.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
 /// Folder and last part of an absolute path.
 pub(super) fn split(path: &str) -> (&str, &str) {
     match path.rsplit_once('/') {
@@ -93,6 +99,7 @@ mod tests {
             let once = absolute(&folder, &path);
             prop_assert!(!once.split('/').skip(1).any(|part| part == "." || part == ".."));
             prop_assert!(!once.contains("//"));
+            prop_assert_eq!(is_clean(&path), path.starts_with('/') && absolute("/", &path) == path);
             if once.starts_with('/') {
                 prop_assert_eq!(absolute("/elsewhere", &once), once);
             }

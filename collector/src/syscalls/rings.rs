@@ -221,10 +221,8 @@ impl Turning {
     /// Closes batches that have enough rows.
     async fn close_full(&mut self) {
         let most = self.batch_rows;
-        for rows in self.capture.waiting() {
-            if rows.is_full(most) {
-                close(rows, &self.batches, &self.outlet).await;
-            }
+        for rows in self.capture.waiting().into_iter().filter(|rows| rows.is_full(most)) {
+            close(rows, &self.batches, &self.outlet).await;
         }
     }
 

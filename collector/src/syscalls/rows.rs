@@ -18,6 +18,7 @@ use std::sync::Arc;
 use bailiwick_collector_ebpf::{Header, flag};
 use bailiwick_proto::Table;
 
+use super::arguments::Pairs;
 use super::cgroups::Cgroup;
 use super::processes::{Process, Processes};
 use super::{capabilities, flags, paths};
@@ -71,6 +72,8 @@ pub(super) struct Rows {
     pub(super) columns: Columns,
     at: Places,
     same: Same,
+    /// Where arguments are put together.
+    arguments: Pairs,
 }
 
 /// What every event has.
@@ -100,12 +103,18 @@ impl Rows {
         let mut columns = Columns::new(Table::Syscalls);
         let at = Places::of(&columns);
         columns.share(&at.shared());
-        Self { lane, columns, at, same: Same::default() }
+        Self { lane, columns, at, same: Same::default(), arguments: Pairs::default() }
     }
 
     /// Whether the batch is to be closed: it has this many rows, or much text.
     pub(super) fn is_full(&self, most: usize) -> bool {
         self.columns.rows() >= most || self.columns.bytes() >= FULL_BYTES
+    }
+
+    /// Sets what a call was given.
+    fn told(&mut self, arguments: Pairs) {
+        self.columns.pairs(self.at.evt_arg, arguments.iter());
+        self.arguments = arguments;
     }
 
     fn common(&mut self, common: &Common<'_>, evt_type: &str, ret: Option<i64>, weight: u32) {
@@ -131,7 +140,8 @@ impl Rows {
             None => {
                 self.process(common);
                 self.whose(common);
-                self.same.remember(context, self.columns.shared());
+                let shared = self.columns.shared();
+                self.same.remember(common, context, shared);
             }
         }
     }

@@ -1,4 +1,6 @@
-use arrow::array::{ArrayRef, DictionaryArray, Int64Array, StringArray};
+use arrow::array::{
+    ArrayRef, AsArray, DictionaryArray, Int32Array, Int64Array, ListBuilder, StringArray, StringBuilder,
+};
 use arrow::datatypes::{Field, Int32Type};
 use proptest::prelude::*;
 
@@ -117,4 +119,88 @@ fn rows_without_any_value_are_still_rows() {
     let columns = schema.fields().iter().map(|field| new_null_array(field.data_type(), 3)).collect();
     let batch = RecordBatch::try_new(schema, columns).unwrap();
     assert_eq!(decode_as_losses(&encode(&batch).unwrap()).unwrap(), batch);
+}
+
+/// Rows of `losses` whose lists of texts are packed: `texts`, and a key a row.
+fn with_packed_lists(texts: &[Option<&[&str]>], keys: Vec<Option<i32>>) -> (RecordBatch, SchemaRef) {
+    let mut lists =
+        ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, true));
+    for list in texts {
+        match list {
+            Some(list) => {
+                list.iter().for_each(|text| lists.values().append_value(text));
+                lists.append(true);
+            }
+            None => lists.append(false),
+        }
+    }
+    let lists: ArrayRef = Arc::new(lists.finish());
+    let plain = Field::new("args", lists.data_type().clone(), true);
+    let column = DictionaryArray::<Int32Type>::new(Int32Array::from(keys), lists);
+    let batch = RecordBatch::try_from_iter([("args", Arc::new(column) as ArrayRef)]).unwrap();
+    (batch, Arc::new(Schema::new(vec![plain])))
+}
+
+#[test]
+fn packed_lists_are_read_as_plain_ones() {
+    let texts: [Option<&[&str]>; 3] = [Some(&["a", "b"]), None, Some(&[])];
+    let keys = vec![Some(0), None, Some(2), Some(0), Some(1)];
+    let (batch, schema) = with_packed_lists(&texts, keys);
+    let bytes = encode(&batch).unwrap();
+    let read = decode(&bytes, crc32c::crc32c(&bytes), &schema).unwrap();
+    assert_eq!(read.schema(), schema);
+    let column = read.column(0).as_list::<i32>();
+    let list =
+        |row: usize| column.value(row).as_string::<i32>().iter().flatten().collect::<Vec<_>>().join(",");
+    assert_eq!((list(0), list(2), list(3)), ("a,b".into(), String::new(), "a,b".into()));
+    assert_eq!((1..5).map(|row| column.is_null(row)).collect::<Vec<_>>(), [true, false, false, true]);
+}
+
+#[test]
+fn a_few_bytes_cannot_ask_for_lists_without_end() {
+    let long = "x".repeat(1 << 20);
+    let (batch, schema) = with_packed_lists(&[Some(&[&long])], vec![Some(0); 1_000]);
+    let bytes = encode(&batch).unwrap();
+    let error = decode(&bytes, crc32c::crc32c(&bytes), &schema).unwrap_err();
+    assert!(matches!(error, WireError::TooLarge { what: "bytes of lists", .. }), "{error}");
+}
+
+#[test]
+fn only_lists_may_be_packed() {
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let column = DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0]), numbers);
+    let batch = RecordBatch::try_from_iter([("count", Arc::new(column) as ArrayRef)]).unwrap();
+    let error = decode_as_losses(&encode(&batch).unwrap()).unwrap_err();
+    assert!(matches!(error, WireError::WrongType { name, .. } if name == "count"));
+}
+
+proptest! {
+    /// Goal: whatever a sender packs is read as the lists that it means, and what
+    /// is damaged of it never panics.
+    #[test]
+    fn packed_lists_are_what_they_mean(
+        texts in proptest::collection::vec(proptest::collection::vec("[a-z]{0,3}", 0..4), 1..5),
+        keys in proptest::collection::vec(proptest::option::of(0_usize..5), 1..40),
+        position: prop::sample::Index, value: u8,
+    ) {
+        let lists: Vec<Vec<&str>> = texts.iter().map(|list| list.iter().map(String::as_str).collect()).collect();
+        let lists: Vec<Option<&[&str]>> = lists.iter().map(|list| Some(list.as_slice())).collect();
+        let keys: Vec<_> = keys.into_iter().map(|key| key.map(|key| key % lists.len())).collect();
+        let small = |key: &Option<usize>| key.map(|key| i32::try_from(key).unwrap());
+        let (batch, schema) = with_packed_lists(&lists, keys.iter().map(small).collect());
+        let mut bytes = encode(&batch).unwrap();
+        let read = decode(&bytes, crc32c::crc32c(&bytes), &schema).unwrap();
+        let column = read.column(0).as_list::<i32>();
+        for (row, key) in keys.iter().enumerate() {
+            prop_assert_eq!(column.is_null(row), key.is_none());
+            if let Some(key) = key {
+                let list = column.value(row);
+                let list: Vec<_> = list.as_string::<i32>().iter().flatten().collect();
+                prop_assert_eq!(list, texts[*key].iter().map(String::as_str).collect::<Vec<_>>());
+            }
+        }
+        let at = position.index(bytes.len());
+        bytes[at] = value;
+        let _ = decode(&bytes, crc32c::crc32c(&bytes), &schema);
+    }
 }

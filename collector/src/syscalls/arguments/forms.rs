@@ -1,6 +1,8 @@
 //! How Falco writes a number, a path, a descriptor. One method an argument, so
 //! that a call reads as the list of its arguments.
 
+use std::fmt::Display;
+
 use bailiwick_collector_ebpf::{Capabilities, flag, text};
 
 use super::super::opening::{self, Opening};
@@ -27,37 +29,49 @@ pub(super) struct Arguments<'a> {
 // === impl Arguments ===
 
 impl<'a> Arguments<'a> {
-    pub(super) fn new(call: &'a decode::Call<'a>, flags: u16, names: &'a Names<'a>) -> Self {
-        Self { call, flags, names, pairs: Vec::with_capacity(8) }
+    pub(super) fn new(call: &'a decode::Call<'a>, flags: u16, names: &'a Names<'a>, room: Pairs) -> Self {
+        Self { call, flags, names, pairs: room.cleared() }
     }
 
-    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.pairs.push((name, value.into()));
+    pub(super) fn with(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
+        self.pairs.text(name, value.as_ref());
+        self
+    }
+
+    fn shown(mut self, name: &'static str, value: impl Display) -> Self {
+        self.pairs.shown(name, value);
+        self
+    }
+
+    fn put(mut self, name: &'static str, write: impl FnOnce(&mut String)) -> Self {
+        self.pairs.write(name, write);
         self
     }
 
     /// What the call returned: a number, or an error's name.
     pub(super) fn res(self) -> Self {
-        let ret = self.call.ret;
-        self.with("res", error_or(ret, || ret.to_string()))
+        self.made("res")
     }
 
     /// What the call returned, as nothing but a number.
     pub(super) fn res_number(self) -> Self {
         let ret = self.call.ret;
-        self.with("res", ret.to_string())
+        self.shown("res", ret)
     }
 
     /// A descriptor that the call made and that nothing is known of.
     pub(super) fn made(self, name: &'static str) -> Self {
         let ret = self.call.ret;
-        self.with(name, error_or(ret, || ret.to_string()))
+        if ret < 0 { self.with(name, flags::result(ret)) } else { self.shown(name, ret) }
     }
 
     /// A descriptor that the call made, of this kind and name.
     pub(super) fn made_as(self, name: &'static str, letter: &str, of: &str) -> Self {
-        let text = error_or(self.call.ret, || format!("<{letter}>{of}"));
-        self.with(name, text)
+        let ret = self.call.ret;
+        if ret < 0 {
+            return self.with(name, flags::result(ret));
+        }
+        self.shown(name, format_args!("<{letter}>{of}"))
     }
 
     /// The descriptor of a file that was opened.
@@ -69,15 +83,14 @@ impl<'a> Arguments<'a> {
 
     /// The descriptor that the call returned, which stands for its file.
     pub(super) fn duplicate(self) -> Self {
-        let text = error_or(self.call.ret, || self.target_or(self.call.ret));
-        self.with("res", text)
+        let ret = self.call.ret;
+        if ret < 0 { self.with("res", flags::result(ret)) } else { self.target_or("res", ret) }
     }
 
     /// The descriptor in this argument, which stands for the call's file.
     pub(super) fn file(self, name: &'static str, at: usize) -> Self {
         let number = i64::from(self.int(at));
-        let text = if number < 0 { number.to_string() } else { self.target_or(number) };
-        self.with(name, text)
+        if number < 0 { self.shown(name, number) } else { self.target_or(name, number) }
     }
 
     /// A descriptor that, if the call went through, stands for the same file as
@@ -94,15 +107,25 @@ impl<'a> Arguments<'a> {
     /// The descriptor of the first path's folder.
     pub(super) fn dirfd(self, name: &'static str, at: usize) -> Self {
         let by_folder = self.flags & flag::BY_FOLDER != 0;
-        let text = folder(self.int(at), self.names.folder.filter(|_| by_folder));
-        self.with(name, text)
+        let folder = self.names.folder.filter(|_| by_folder);
+        self.folder(name, at, folder)
     }
 
     /// The descriptor of the second path's folder.
     pub(super) fn dirfd2(self, name: &'static str, at: usize) -> Self {
         let by_folder = self.flags & flag::BY_FOLDER2 != 0;
-        let text = folder(self.int(at), self.names.folder2.filter(|_| by_folder));
-        self.with(name, text)
+        let folder = self.names.folder2.filter(|_| by_folder);
+        self.folder(name, at, folder)
+    }
+
+    fn folder(self, name: &'static str, at: usize, folder: Option<&str>) -> Self {
+        let number = self.int(at);
+        match folder {
+            _ if number == AT_FDCWD => self.with(name, "AT_FDCWD"),
+            // What cannot be found out is not open, or not a folder.
+            Some(folder) if folder != paths::UNKNOWN => self.shown(name, format_args!("<d>{folder}")),
+            _ => self.shown(name, number),
+        }
     }
 
     /// The first path; a relative one is made absolute.
@@ -164,32 +187,32 @@ impl<'a> Arguments<'a> {
 
     /// A signed number of 32 bits.
     pub(super) fn decimal(self, name: &'static str, at: usize) -> Self {
-        let text = self.int(at).to_string();
-        self.with(name, text)
+        let number = self.int(at);
+        self.shown(name, number)
     }
 
     /// An unsigned number of 32 bits.
     pub(super) fn unsigned(self, name: &'static str, at: usize) -> Self {
-        let text = self.int(at).cast_unsigned().to_string();
-        self.with(name, text)
+        let number = self.int(at).cast_unsigned();
+        self.shown(name, number)
     }
 
     /// A size.
     pub(super) fn length(self, name: &'static str, at: usize) -> Self {
-        let text = self.arg(at).to_string();
-        self.with(name, text)
+        let number = self.arg(at);
+        self.shown(name, number)
     }
 
     /// A number of 32 bits in hexadecimal, as Falco writes it.
     pub(super) fn hex(self, name: &'static str, at: usize) -> Self {
-        let text = hex(self.int(at).cast_unsigned().into());
-        self.with(name, text)
+        let number = self.int(at).cast_unsigned();
+        self.shown(name, format_args!("{number:X}"))
     }
 
     /// A number of 64 bits in hexadecimal.
     pub(super) fn address(self, name: &'static str, at: usize) -> Self {
-        let text = hex(self.arg(at));
-        self.with(name, text)
+        let number = self.arg(at);
+        self.shown(name, format_args!("{number:X}"))
     }
 
     /// Bits that have names.
@@ -220,21 +243,21 @@ impl<'a> Arguments<'a> {
 
     /// `O_*` bits of a call that opens.
     pub(super) fn open_flags(self) -> Self {
-        let text = flags::open_flags(self.opening().flags, self.flags & flag::CREATED != 0);
-        self.with("flags", text)
+        let (bits, created) = (self.opening().flags, self.flags & flag::CREATED != 0);
+        self.put("flags", |text| flags::put_open_flags(text, bits, created))
     }
 
     /// The mode of a file that is made; it counts only where one may be.
     pub(super) fn open_mode(self) -> Self {
         let opening = self.opening();
         let mode = if opening.makes() { opening.mode } else { 0 };
-        self.with("mode", flags::mode(u32::try_from(mode).unwrap_or_default()))
+        self.put("mode", |text| flags::put_mode(text, u32::try_from(mode).unwrap_or_default()))
     }
 
     /// Where the file that was opened lies.
     pub(super) fn device_and_inode(self) -> Self {
         let file = self.call.file;
-        self.with("dev", hex(descriptors::device(file.dev).into())).with("ino", file.ino.to_string())
+        self.shown("dev", format_args!("{:X}", descriptors::device(file.dev))).shown("ino", file.ino)
     }
 
     /// What the task may do since the call.
@@ -265,16 +288,16 @@ impl<'a> Arguments<'a> {
     }
 
     /// `<f>/path` of the call's file, else the descriptor's number.
-    fn target_or(&self, number: i64) -> String {
+    fn target_or(self, name: &'static str, number: i64) -> Self {
         if let Some(socket) = self.names.socket {
-            return sockets::descriptor(number, &socket);
+            return self.put(name, |text| sockets::put_descriptor(text, number, &socket));
         }
         match self.names.target {
             Some(target) => {
                 let kind = descriptors::kind(&self.call.file, Some(target));
-                format!("<{}>{target}", kind.map_or("", |kind| kind.1))
+                self.shown(name, format_args!("<{}>{target}", kind.map_or("", |kind| kind.1)))
             }
-            None => number.to_string(),
+            None => self.shown(name, number),
         }
     }
 
@@ -291,11 +314,6 @@ impl<'a> Arguments<'a> {
     pub(super) fn int(&self, at: usize) -> i32 {
         u32::try_from(self.low(at)).unwrap_or_default().cast_signed()
     }
-}
-
-/// The name of the error in `ret`, or what else it means.
-pub(super) fn error_or(ret: i64, text: impl FnOnce() -> String) -> String {
-    if ret < 0 { flags::result(ret).into_owned() } else { text() }
 }
 
 /// Upper case and without a prefix, as Falco writes it.
@@ -339,29 +357,20 @@ pub(super) fn mode(number: u32) -> String {
     }
 }
 
-fn owner(number: u32, name: Option<&str>) -> String {
+fn owner(number: u32, name: Option<&str>) -> &str {
     match name {
-        _ if number == u32::MAX => NOBODY.to_owned(),
-        Some(name) => name.to_owned(),
-        None => NO_NAME.to_owned(),
+        _ if number == u32::MAX => NOBODY,
+        Some(name) => name,
+        None => NO_NAME,
     }
 }
 
 /// Falco names a relative path by where it leads and an absolute one as given.
-fn path(raw: Option<&str>, absolute: Option<&str>) -> String {
+fn path<'a>(raw: Option<&'a str>, absolute: Option<&'a str>) -> &'a str {
     match (raw, absolute) {
-        (Some(raw), _) if raw.is_empty() || raw.starts_with('/') => raw.to_owned(),
-        (Some(raw), None) => raw.to_owned(),
-        (_, Some(absolute)) => absolute.to_owned(),
-        (None, None) => NOT_READ.to_owned(),
-    }
-}
-
-fn folder(number: i32, folder: Option<&str>) -> String {
-    match folder {
-        _ if number == AT_FDCWD => "AT_FDCWD".to_owned(),
-        // What cannot be found out is not open, or not a folder.
-        Some(folder) if folder != paths::UNKNOWN => format!("<d>{folder}"),
-        _ => number.to_string(),
+        (Some(raw), _) if raw.is_empty() || raw.starts_with('/') => raw,
+        (Some(raw), None) => raw,
+        (_, Some(absolute)) => absolute,
+        (None, None) => NOT_READ,
     }
 }

@@ -176,7 +176,7 @@ fn capture_with(config: &Syscalls) -> Capture {
 fn rows(capture: &mut Capture) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for waiting in capture.waiting() {
-        let batch = waiting.columns.finish().unwrap();
+        let batch = bailiwick_proto::wire::plain(&waiting.columns.finish().unwrap()).unwrap();
         let schema = batch.schema();
         // A time with a zone's name cannot be written so.
         let timeless = |index: &usize| {

@@ -31,10 +31,9 @@ impl Rows {
         } else {
             self.descriptor(call, paths, socket);
         }
-        self.columns.pairs(
-            self.at.evt_arg,
-            arguments::of(call, record_flags, &paths.names(socket.map(socket_names), common.users)),
-        );
+        let names = paths.names(socket.map(socket_names), common.users);
+        let room = std::mem::take(&mut self.arguments);
+        self.told(arguments::of(call, record_flags, &names, room));
         self.columns.end_row();
     }
 

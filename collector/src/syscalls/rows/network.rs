@@ -31,7 +31,8 @@ impl Rows {
             address: given.as_deref().unwrap_or_default(),
             l4proto: socket.l4proto,
         };
-        self.columns.pairs(self.at.evt_arg, arguments::of_socket(call, &names));
+        let room = std::mem::take(&mut self.arguments);
+        self.told(arguments::of_socket(call, &names, room));
         self.columns.end_row();
     }
 

@@ -13,12 +13,21 @@ use crate::syscalls::processes::Spread;
 /// The shared cells of each process's last row.
 #[derive(Default)]
 pub(super) struct Same {
-    processes: HashMap<u32, (Context, Shared), BuildHasherDefault<Spread>>,
+    processes: HashMap<u32, Known, BuildHasherDefault<Spread>>,
     /// The batch that they are in.
     batch: u64,
 }
 
+struct Known {
+    context: Context,
+    shared: Shared,
+    // Held, so that no other can take its address.
+    _cgroup: Option<Arc<Cgroup>>,
+    _pod: Option<Arc<Pod>>,
+}
+
 /// Everything that those cells are made from.
+#[derive(PartialEq, Eq)]
 pub(super) struct Context {
     pid: u32,
     start_boot_ns: u64,
@@ -30,10 +39,9 @@ pub(super) struct Context {
     comm: [u8; 16],
     ids: [u32; 6],
     cgroup_id: u64,
-    // Held, so that no other can take its address.
-    cgroup: Option<Arc<Cgroup>>,
     is_privileged: bool,
-    pod: Option<Arc<Pod>>,
+    /// Where cgroup and pod are in memory.
+    places: [Option<usize>; 2],
 }
 
 // === impl Same ===
@@ -45,14 +53,15 @@ impl Same {
             self.processes.clear();
             self.batch = columns.finished();
         }
-        let (known, shared) = self.processes.get(&context.pid)?;
-        (context.is_newest && known.is(context)).then_some(*shared)
+        let known = self.processes.get(&context.pid)?;
+        (context.is_newest && known.context == *context).then_some(known.shared)
     }
 
     /// These cells were made from this.
-    pub(super) fn remember(&mut self, context: Context, shared: Shared) {
+    pub(super) fn remember(&mut self, common: &Common<'_>, context: Context, shared: Shared) {
         if context.is_newest {
-            self.processes.insert(context.pid, (context, shared));
+            let (cgroup, pod) = (common.cgroup.cloned(), common.pod.cloned());
+            self.processes.insert(context.pid, Known { context, shared, _cgroup: cgroup, _pod: pod });
         }
     }
 }
@@ -71,22 +80,12 @@ impl Context {
             comm: header.comm,
             ids: [header.ppid, header.uid, header.gid, header.loginuid, header.mnt_ns, header.pid_ns],
             cgroup_id: header.cgroup_id,
-            cgroup: common.cgroup.cloned(),
             is_privileged: common.is_privileged,
-            pod: common.pod.cloned(),
+            places: [address(common.cgroup), address(common.pod)],
         }
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        (self.start_boot_ns, self.versions, self.start_time_us)
-            == (other.start_boot_ns, other.versions, other.start_time_us)
-            && (self.comm, self.ids, self.cgroup_id) == (other.comm, other.ids, other.cgroup_id)
-            && self.is_privileged == other.is_privileged
-            && address(self.cgroup.as_ref()) == address(other.cgroup.as_ref())
-            && address(self.pod.as_ref()) == address(other.pod.as_ref())
     }
 }
 
-fn address<T>(held: Option<&Arc<T>>) -> Option<*const ()> {
-    held.map(|held| Arc::as_ptr(held).cast())
+fn address<T>(held: Option<&Arc<T>>) -> Option<usize> {
+    held.map(|held| Arc::as_ptr(held).addr())
 }
