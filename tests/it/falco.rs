@@ -94,10 +94,11 @@ fn all_are_told(up: &Up, cases: &[Case]) {
             .collect();
         assert!(
             began.elapsed() < PATIENCE,
-            "{} of {} without an alert:\n{}",
+            "{} of {} without an alert:\n{}\nlost meanwhile: {:?}",
             lines.len(),
             cases.len(),
-            lines.join("\n")
+            lines.join("\n"),
+            up.rows("SELECT lane, class, reason, sum(count) FROM losses GROUP BY ALL")
         );
         std::thread::sleep(std::time::Duration::from_millis(500));
     }

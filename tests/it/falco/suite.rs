@@ -108,11 +108,7 @@ fn act(test: &Value, sandbox: &Sandbox) -> Option<Case> {
         None => started(processes, place, sandbox),
     }
     let outcome = &test["expectedOutcome"];
-    Some(Case {
-        name,
-        rule,
-        fields: outcome["outputFields"].as_object().unwrap().clone(),
-    })
+    Some(Case { name, rule, fields: outcome["outputFields"].as_object().unwrap().clone() })
 }
 
 /// Copies itself into memory and starts that.

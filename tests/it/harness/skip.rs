@@ -27,7 +27,11 @@ pub(crate) fn without_containers() -> bool {
     let has = |program: &str| std::process::Command::new(program).arg("--version").output().is_ok();
     let overlay = std::fs::read_to_string("/proc/filesystems").is_ok_and(|known| known.contains("overlay"));
     let found = overlay && ["runc", "perl", "chroot", "nsenter", "setpriv", "ip"].into_iter().all(has);
-    missing(found, "needs overlayfs, runc, perl, chroot, nsenter, setpriv and ip", "BAILIWICK_REQUIRE_CONTAINERS")
+    missing(
+        found,
+        "needs overlayfs, runc, perl, chroot, nsenter, setpriv and ip",
+        "BAILIWICK_REQUIRE_CONTAINERS",
+    )
 }
 
 /// Whether there is no such user; prints which case is skipped then.
