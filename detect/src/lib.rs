@@ -12,7 +12,6 @@
 //! read twice, after a restart or where stream and bucket overlap, alerts once.
 //! Entry points: [`Detect::start`]; [`Ask`] is all it wants of the query room.
 
-mod alert;
 mod ask;
 mod config;
 mod error;
@@ -20,7 +19,6 @@ mod evaluate;
 mod follow;
 mod metrics;
 mod place;
-mod row;
 mod rulebook;
 mod schedule;
 mod seen;
@@ -39,7 +37,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 
-pub use alert::Alert;
+pub use bailiwick_rules::Alert;
 pub use ask::{Ask, AskError};
 pub use config::Config;
 pub use error::DetectError;

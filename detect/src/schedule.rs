@@ -14,6 +14,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use bailiwick_lake::Lake;
 use bailiwick_proto::ids::UNASSIGNED_TENANT;
+use bailiwick_rules::{Alert, alert_id, row};
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use serde_json::{Map, Value};
@@ -21,12 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use detection::{Detection, read};
 
-use crate::alert::{Alert, alert_id};
 use crate::ask::{Ask, AskError, time_literal};
 use crate::config::Config;
 use crate::metrics::{Metrics, OutcomeLabel, RuleLabel};
 use crate::place::{Schedule, load_schedule, save_schedule};
-use crate::row;
 use crate::seen::Seen;
 use crate::sinks::Sinks;
 
