@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use bailiwick_lake::Lake;
 use bailiwick_proto::ship::MemorySender;
+use bailiwick_query::RulesInUse;
 use bailiwick_rules::Diagnostic;
 use chrono::Utc;
 use prometheus_client::registry::Registry;
@@ -79,6 +80,8 @@ pub struct Parts {
     pub out: MemorySender,
     /// Called with every alert at once.
     pub on_alert: OnAlert,
+    /// Told which rules run, for questions about history.
+    pub rules_in_use: RulesInUse,
     /// Ends detection when cancelled.
     pub stop: CancellationToken,
 }
@@ -93,11 +96,11 @@ impl Detect {
         parts: Parts,
         registry: &mut Registry,
     ) -> Result<Self, DetectError> {
-        let Parts { lake, ask, ingest, ingester, out, on_alert, stop } = parts;
+        let Parts { lake, ask, ingest, ingester, out, on_alert, rules_in_use, stop } = parts;
         let metrics = Metrics::register(registry);
         let book = Rulebook::read(&config)?;
         log_diagnostics(&book.diagnostics);
-        let rules = Current::new(book);
+        let rules = Current::new(book, rules_in_use);
         let detections = schedule::read(&config)?;
         let count = detections.len();
         let name = place::place_name(&ingester);

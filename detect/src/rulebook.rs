@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use bailiwick_query::RulesInUse;
 use bailiwick_rules::{Diagnostic, RuleSet, RuleText, load};
 
 use crate::DetectError;
@@ -29,6 +30,7 @@ pub(crate) struct Rulebook {
 #[derive(Debug, Clone)]
 pub(crate) struct Current {
     book: Arc<RwLock<Arc<Rulebook>>>,
+    in_use: RulesInUse,
 }
 
 // === impl Rulebook ===
@@ -72,8 +74,9 @@ pub(crate) fn read(path: &Path) -> Result<String, DetectError> {
 // === impl Current ===
 
 impl Current {
-    pub(crate) fn new(book: Rulebook) -> Self {
-        Self { book: Arc::new(RwLock::new(Arc::new(book))) }
+    pub(crate) fn new(book: Rulebook, in_use: RulesInUse) -> Self {
+        in_use.set(Arc::clone(&book.set));
+        Self { book: Arc::new(RwLock::new(Arc::new(book))), in_use }
     }
 
     pub(crate) fn get(&self) -> Arc<Rulebook> {
@@ -81,6 +84,7 @@ impl Current {
     }
 
     pub(crate) fn set(&self, book: Rulebook) {
+        self.in_use.set(Arc::clone(&book.set));
         *self.book.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
     }
 }
@@ -152,7 +156,7 @@ mod tests {
         let file = folder.path().join("rules.yaml");
         fs::write(&file, RULE).unwrap();
         let config = Config { rules_files: vec![file.clone()], ..Config::default() };
-        let current = Current::new(Rulebook::read(&config).unwrap());
+        let current = Current::new(Rulebook::read(&config).unwrap(), RulesInUse::default());
         let mut watch = Watch::new(&config);
         assert!(matches!(watch.look(), Reload::Same));
         fs::write(&file, format!("{RULE}- rule: S\n  condition: evt.type == == x\n")).unwrap();

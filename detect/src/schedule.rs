@@ -185,9 +185,11 @@ fn finding(detection: &Detection, batch: &RecordBatch, at: usize, to_us: i64, cl
     key.extend(detection.key.iter().map(|column| text(column).unwrap_or_default()));
     key.push((to_us.div_euclid(detection.window_us())).to_string());
     let time = row::time_us(batch, "time", at).unwrap_or(to_us);
+    // A row of `falco_matches` is an alert already: it stays the same one.
+    let alert_id = text("alert_id").unwrap_or_else(|| alert_id(&detection.name, &key));
     Alert {
         time: DateTime::from_timestamp_micros(time).unwrap_or_default(),
-        alert_id: alert_id(&detection.name, &key),
+        alert_id,
         owner,
         rule: detection.name.clone(),
         priority: detection.priority,

@@ -17,6 +17,7 @@
 //! `compile` runs, [`Output`] prints, [`Rulebook`] makes an [`Alert`] of a match.
 
 mod alert;
+mod cases;
 mod compile;
 #[cfg(test)]
 mod corpus;
@@ -31,6 +32,7 @@ mod rulebook;
 mod yaml;
 
 pub use alert::{Alert, alert_id, event_alert_id};
+pub use cases::{CaseFailure, CaseReport, is_case_file, run_cases};
 pub use compile::{Compiled, Match, Matching};
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use loader::{Loaded, Priority, Rule, RuleSet, RuleText, Source, load};
