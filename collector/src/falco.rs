@@ -53,7 +53,9 @@ pub(crate) enum FalcoError {
     #[error("{0:?} is no priority of Falco's")]
     Priority(String),
     /// Something that every alert has.
-    #[error("time {0:?} is not RFC 3339, set json_include_output_property and leave time_format_iso_8601 as it is")]
+    #[error(
+        "time {0:?} is not RFC 3339, set json_include_output_property and leave time_format_iso_8601 as it is"
+    )]
     Time(String),
     /// It fits no batch.
     #[error("the row cannot be built: {0}")]
@@ -138,8 +140,19 @@ mod tests {
     fn an_alert_is_a_row() {
         let rows = row(ALERT.as_bytes(), "n1", "c").unwrap();
         let columns = [
-            "time", "node", "cluster", "owner", "rule", "priority", "source", "output", "rule_source", "mode",
-            "container_id", "output_fields", "tags",
+            "time",
+            "node",
+            "cluster",
+            "owner",
+            "rule",
+            "priority",
+            "source",
+            "output",
+            "rule_source",
+            "mode",
+            "container_id",
+            "output_fields",
+            "tags",
         ];
         let lines = columns.map(|column| format!("{column}: {}", text(&rows, column)));
         insta::assert_snapshot!(lines.join("\n"));

@@ -38,8 +38,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 
-pub use bailiwick_rules::Alert;
 pub use ask::{Ask, AskError};
+pub use bailiwick_rules::Alert;
 pub use config::Config;
 pub use error::DetectError;
 pub use rulebook::{BUILT_IN_NAME, BUILT_IN_RULES};

@@ -162,7 +162,8 @@ async fn receive(State(hook): State<Hook>, headers: HeaderMap, body: Bytes) -> R
 /// when the alert is in the spool.
 async fn receive_falco(State(hook): State<Hook>, headers: HeaderMap, body: Bytes) -> Response {
     if !hook.admits(&headers) {
-        let told = "put the token of collector.webhook.token_file into http_output.url as https://falco:TOKEN@host";
+        let told =
+            "put the token of collector.webhook.token_file into http_output.url as https://falco:TOKEN@host";
         return (StatusCode::UNAUTHORIZED, told).into_response();
     }
     let row = match falco::row(&body, hook.outlet.node(), hook.outlet.cluster()) {
