@@ -199,7 +199,7 @@ async fn reload(config: Config, rules: Current, metrics: Metrics, stop: Cancella
             Reload::Same => continue,
             Reload::New(book) => {
                 tracing::info!(rules = book.rules(), "rule files changed, the new rules run now");
-                rules.set(book);
+                rules.set(*book);
                 complaint.clear();
                 "loaded"
             }
