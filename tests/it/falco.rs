@@ -102,10 +102,12 @@ fn all_are_told(up: &Up, cases: &[Case], known: &BTreeMap<&str, &str>) {
             .collect();
         assert!(
             began.elapsed() < PATIENCE,
-            "{} of {} without an alert:\n{}",
+            "{} of {} without an alert:\n{}\nlosses: {:?}",
             lines.len(),
             cases.len(),
-            lines.join("\n")
+            lines.join("\n"),
+            // What was not seen can raise nothing.
+            up.rows("SELECT lane, class, reason, sum(count) FROM losses GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"),
         );
         std::thread::sleep(std::time::Duration::from_millis(500));
     };
