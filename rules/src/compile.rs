@@ -15,6 +15,7 @@
 mod bits;
 mod build;
 mod column;
+mod derived;
 pub(crate) mod evttype;
 mod json;
 mod leaf;

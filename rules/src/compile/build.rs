@@ -171,6 +171,17 @@ impl Builder {
             Term::Field(Access::AnyPort) => {
                 self.either(check, &["fd_lport", "fd_rport", "fd_cport", "fd_sport"].map(Access::Int))
             }
+            // `evt.around[T]=D` takes what happened at most D milliseconds from T.
+            Term::Field(Access::Around(_)) => {
+                let word = check.left.to_string();
+                let within = match (check.op.normal(), &check.right) {
+                    (Op::Eq, Value::One(text)) => number(text).and_then(|ms| ms.checked_mul(1_000_000)),
+                    _ => None,
+                };
+                let within = within.ok_or_else(|| Problem::new(word, "write evt.around[T]=D, D in milliseconds"))?;
+                let test = IntTest::new(Op::Le, &[within]).map_or(Test::Exists, Test::Int);
+                Ok(self.leaf(left, test))
+            }
             left => {
                 let test = test_of(check, &left)?;
                 Ok(self.leaf(left, test))

@@ -34,4 +34,7 @@ fn a_field_is_filled_unfilled_or_unknown() {
     assert_eq!(at("fd.spi", None), Lookup::Unknown);
     assert_eq!(at("ka.verb", None), Lookup::Unknown);
     assert!(matches!(at("proc.aname", Some("x")), Lookup::BadArgument(_)));
+    assert!(matches!(at("proc.name", Some("x")), Lookup::BadArgument(_)));
+    assert_eq!(at("fd.spi", Some("x")), Lookup::Unknown);
+    assert_eq!(at("thread.cpu.user", None), Lookup::Unfilled);
 }
