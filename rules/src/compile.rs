@@ -319,4 +319,6 @@ impl Classes {
 }
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;

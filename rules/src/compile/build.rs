@@ -190,25 +190,37 @@ impl Builder {
     }
 
     /// Either end: true if one compares true; `!=` if there is an end and
-    /// none is equal.
+    /// none is equal. A socket without an address yet has zeros at both ends.
     fn either(&mut self, check: &Check, ends: &[Access; 4]) -> Result<Node, Problem> {
-        let mut any = |op: Op, right: &Value| -> Result<Node, Problem> {
-            let check = Check { left: check.left.clone(), op, modifier: None, right: right.clone() };
-            let leaf = |end: &Access| {
-                let left = Term::Field(end.clone());
-                let test = test_of(&check, &left)?;
-                Ok(self.leaf(left, test))
-            };
-            ends.iter().map(leaf).collect::<Result<_, _>>().map(Node::Or)
-        };
-        match check.op {
-            Op::Ne => {
-                let equal = any(Op::Eq, &check.right)?;
-                let present = any(Op::Exists, &Value::None)?;
-                Ok(Node::And(vec![present, Node::Not(Box::new(equal))]))
-            }
-            op => any(op, &check.right),
+        let is_negated = check.op == Op::Ne;
+        let op = if is_negated { Op::Eq } else { check.op };
+        let check = Check { left: check.left.clone(), op, modifier: None, right: check.right.clone() };
+        let mut holds = Vec::new();
+        let mut zero_holds = false;
+        for end in ends {
+            let left = Term::Field(end.clone());
+            let test = test_of(&check, &left)?;
+            zero_holds |= test.holds_for_zero();
+            holds.push(self.leaf(left, test));
         }
+        let present = Node::Or(ends.iter().map(|end| self.leaf(Term::Field(end.clone()), Test::Exists)).collect());
+        let fresh = Node::And(vec![Node::Not(Box::new(present.clone())), self.is_ip_socket()?]);
+        let holds = Node::Or(holds);
+        Ok(match (is_negated, zero_holds) {
+            (false, false) => holds,
+            (false, true) => Node::Or(vec![holds, fresh]),
+            (true, true) => Node::And(vec![present, Node::Not(Box::new(holds))]),
+            (true, false) => {
+                let differs = Node::And(vec![present, Node::Not(Box::new(holds))]);
+                Node::Or(vec![differs, fresh])
+            }
+        })
+    }
+
+    fn is_ip_socket(&mut self) -> Result<Node, Problem> {
+        let test = TextTest::new(Op::In, &["ipv4", "ipv6"]);
+        let test = test.map_err(|message| Problem::new("fd.type", message))?;
+        Ok(self.leaf(Term::Field(Access::Text("fd_type")), Test::Text(test)))
     }
 
     fn between(&mut self, check: &Check, left: Term, right: Term) -> Result<Node, Problem> {

@@ -167,6 +167,17 @@ fn between(op: Op, left: &Column, right: &Column, row: usize) -> bool {
 
 // === impl Test ===
 
+impl Test {
+    /// Whether an address or port that is not set yet passes.
+    pub(super) fn holds_for_zero(&self) -> bool {
+        match self {
+            Self::Text(test) => test.matches("0.0.0.0") || test.matches("::"),
+            Self::Int(test) => test.matches(0),
+            _ => false,
+        }
+    }
+}
+
 impl PartialEq for Test {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {

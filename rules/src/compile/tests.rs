@@ -14,7 +14,7 @@ use crate::{Output, corpus};
 const PUBLIC: bool = true;
 
 /// Rows as a batch of a table, from JSON objects keyed by column.
-fn batch(table: Table, rows: &[Value], public: bool) -> RecordBatch {
+pub(super) fn batch(table: Table, rows: &[Value], public: bool) -> RecordBatch {
     let schema = if public { table.public_schema() } else { table.wire_schema() };
     let schema = Arc::new(Schema::new(
         schema
@@ -78,7 +78,7 @@ fn structs(item: &Arc<Field>, rows: &[Value], value: &dyn Fn(&Value) -> Option<V
 }
 
 /// The rules of one text; every error is a failure.
-fn compile(source: Source, text: &str) -> Compiled {
+pub(super) fn compile(source: Source, text: &str) -> Compiled {
     let loaded = load(&[RuleText { name: "test.yaml".to_owned(), text: text.to_owned() }]);
     let errors: Vec<_> =
         loaded.diagnostics.iter().filter(|found| found.is_error()).map(|found| found.render()).collect();
@@ -86,7 +86,7 @@ fn compile(source: Source, text: &str) -> Compiled {
     loaded.rules.compile(source)
 }
 
-fn rule(condition: &str) -> String {
+pub(super) fn rule(condition: &str) -> String {
     format!("- rule: R\n  desc: d\n  condition: {}\n  output: o\n  priority: INFO\n", json!(condition))
 }
 

@@ -176,7 +176,6 @@ const UNFILLED: &[&str] = &[
     "fd.is_lower_layer",
     "fd.is_upper_layer",
     "fd.lip.name",
-    "fd.proto",
     "fd.rip.name",
     "fd.sip.name",
     "fd.types",
@@ -332,7 +331,7 @@ fn of_descriptor(name: &str) -> Option<Access> {
     Some(match name {
         "fd.ip" => Access::AnyIp,
         "fd.net" => Access::AnyNet,
-        "fd.port" => Access::AnyPort,
+        "fd.port" | "fd.proto" => Access::AnyPort,
         // Falco names ports only when it is told to resolve names.
         "fd.cproto" => Access::IntText("fd_cport"),
         "fd.sproto" => Access::IntText("fd_sport"),
