@@ -135,13 +135,23 @@ pub(crate) struct Refused {
 
 /// Loads files in order; later ones may append to or override earlier ones.
 pub fn load(files: &[RuleText]) -> Loaded {
-    let mut report = Report::new(files);
+    let files: Vec<RuleText> = files.iter().map(with_line_feeds).collect();
+    let mut report = Report::new(&files);
     let mut collected = collect::Collected::default();
     for (index, file) in files.iter().enumerate() {
         read_file(index, &file.text, &mut collected, &mut report);
     }
     let rules = expand::expand(&collected, &mut report);
     Loaded { rules, diagnostics: report.diagnostics }
+}
+
+/// YAML ends a line at a carriage return too; everything here counts line feeds.
+fn with_line_feeds(file: &RuleText) -> RuleText {
+    let text = match file.text.contains('\r') {
+        true => file.text.replace("\r\n", "\n").replace('\r', "\n"),
+        false => file.text.clone(),
+    };
+    RuleText { name: file.name.clone(), text }
 }
 
 fn read_file(file: usize, text: &str, collected: &mut collect::Collected, report: &mut Report) {
@@ -192,7 +202,10 @@ impl Report {
     fn add_at(&mut self, place: &Place, code: Code, message: String, at: Mark, length: usize) {
         let file = self.files.get(place.file);
         let line = file.and_then(|file| file.lines.get(at.line.checked_sub(1)?));
-        let snippet = line.map(|line| line.chars().take(400).collect()).unwrap_or_default();
+        let snippet: String = line.map(|line| line.chars().take(400).collect()).unwrap_or_default();
+        // Without a length of its own it is about the word that begins there.
+        let word = snippet.chars().skip(at.column.saturating_sub(1)).take_while(|c| !c.is_whitespace());
+        let length = if length > 1 { length } else { word.count().max(1) };
         self.diagnostics.push(Diagnostic {
             file: self.file_name(place),
             line: at.line,

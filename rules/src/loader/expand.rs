@@ -275,16 +275,21 @@ impl<'a> Expander<'a> {
     /// Substitutes lists and parses. Errors are looked up in the text as
     /// written, where a list's name stands for its items.
     fn parse(&mut self, written: &Text, text: &str, place: &Place, report: &Report) -> Result<Expr, Refused> {
+        let limited = |text: &str| match text.len() > MAX_TEXT {
+            true => Err(Refused::new(
+                Code::CompileCondition,
+                written.node.start,
+                format!("the condition has more than {MAX_TEXT} bytes after lists are substituted"),
+            )),
+            false => Ok(()),
+        };
         let mut substituted = text.to_owned();
+        limited(&substituted)?;
         for (name, _, items) in &self.lists {
             if let Some(replaced) = replace_list(&substituted, name, items) {
                 self.used_lists.insert(name);
                 substituted = replaced;
-            }
-            if substituted.len() > MAX_TEXT {
-                let message =
-                    format!("the condition has more than {MAX_TEXT} bytes after lists are substituted");
-                return Err(Refused::new(Code::CompileCondition, written.node.start, message));
+                limited(&substituted)?;
             }
         }
         filter::parse(&substituted).map_err(|error| {

@@ -135,6 +135,25 @@ fn macros_lists_and_yaml_that_grow_without_end_are_refused() {
 }
 
 #[test]
+fn files_and_conditions_that_are_too_large_or_too_deep_are_refused_with_a_message() {
+    let message = |text: &str| {
+        let loaded = load_text(text);
+        assert!(loaded.rules.is_empty());
+        loaded.diagnostics.iter().find(|found| found.is_error()).unwrap().message.clone()
+    };
+    let rule = |condition: &str| {
+        format!("- rule: R\n  desc: d\n  condition: {condition}\n  output: o\n  priority: INFO\n")
+    };
+    assert!(message(&format!("# {}\n", "x".repeat(10 << 20))).contains("the limit is"));
+    assert!(message(&rule(&format!("{}a{}", "(".repeat(1_000), ")".repeat(1_000)))).contains("levels"));
+    assert!(message(&rule(&"not (".repeat(1_000))).contains("levels"));
+    let nested = format!("  exceptions:\n  - {{name: e, fields: a, values: {}{}}}\n", "[".repeat(80), "]".repeat(80));
+    assert!(message(&(rule("evt.type = open") + &nested)).contains("deeper"));
+    let long = format!("evt.type = open and proc.name in ({})", vec!["name"; 1_500_000].join(","));
+    assert!(message(&rule(&long)).contains("bytes"), "{}", message(&rule(&long)));
+}
+
+#[test]
 fn a_priority_is_read_in_any_case_and_by_its_beginning() {
     for (text, priority) in
         [("INFO", Priority::Informational), ("warning", Priority::Warning), ("crit", Priority::Critical)]

@@ -1,4 +1,0 @@
-//! How fast the official rules run. Work in progress.
-fn main() {
-    let _ = bailiwick_rules::load(&[]);
-}
