@@ -3,7 +3,7 @@
 use bailiwick_rules::{Output, RuleText, Source, filter, load};
 
 /// A condition is refused, or read as what its canonical text says.
-pub fn condition(data: &[u8]) {
+pub(crate) fn condition(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let Ok(expr) = filter::parse(&text) else { return };
     let canonical = expr.to_string();
@@ -14,7 +14,7 @@ pub fn condition(data: &[u8]) {
 }
 
 /// A rule file is refused with a message for each reason, and what loads compiles.
-pub fn loader(data: &[u8]) {
+pub(crate) fn loader(data: &[u8]) {
     let text = String::from_utf8_lossy(data).into_owned();
     let lines = text.matches(['\n', '\r']).count();
     let loaded = load(&[RuleText { name: "fuzz.yaml".to_owned(), text }]);
@@ -28,7 +28,7 @@ pub fn loader(data: &[u8]) {
 }
 
 /// A template is refused or parsed.
-pub fn output(data: &[u8]) {
+pub(crate) fn output(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     for source in [Source::Syscall, Source::K8sAudit] {
         match Output::parse(source, &text) {

@@ -2,6 +2,15 @@
 //!
 //! Seeds are Falco's own cases where they are present, and a few of ours.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a failing test should panic, and one that is skipped says why"
+)]
+
 #[path = "../fuzz/harness.rs"]
 mod harness;
 
@@ -25,7 +34,8 @@ const FILES: &[&str] = &[
     "- rule: R\n  condition: and proc.name = x\n  override: {condition: append}\n- &a {macro: m, condition: *b}\n",
     "- required_engine_version: 0.50.0\n- required_plugin_versions:\n  - {name: json, version: 0.7.0}\n",
 ];
-const OUTPUTS: &[&str] = &["*%evt.time: %proc.name[1] 100%% %evt.arg.flags. (%proc.aname[2])", "%jevt.value[/a~1b]"];
+const OUTPUTS: &[&str] =
+    &["*%evt.time: %proc.name[1] 100%% %evt.arg.flags. (%proc.aname[2])", "%jevt.value[/a~1b]"];
 
 fn corpus(name: &str) -> serde_json::Value {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpora/falco").join(name);
@@ -106,8 +116,10 @@ fn apply(data: &mut Vec<u8>, edit: &Edit, other: &[u8]) {
 
 fn run(seeds: &[String], target: fn(&[u8])) {
     seeds.iter().for_each(|seed| target(seed.as_bytes()));
-    let mut runner = TestRunner::new(Config { cases: INPUTS, failure_persistence: None, ..Config::default() });
-    let input = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), prop::collection::vec(edit(), 0..8));
+    let mut runner =
+        TestRunner::new(Config { cases: INPUTS, failure_persistence: None, ..Config::default() });
+    let input =
+        (any::<prop::sample::Index>(), any::<prop::sample::Index>(), prop::collection::vec(edit(), 0..8));
     let outcome = runner.run(&input, |(seed, other, edits)| {
         let mut data = seed.get(seeds).clone().into_bytes();
         edits.iter().for_each(|edit| apply(&mut data, edit, other.get(seeds).as_bytes()));

@@ -178,7 +178,8 @@ impl Builder {
                     (Op::Eq, Value::One(text)) => number(text).and_then(|ms| ms.checked_mul(1_000_000)),
                     _ => None,
                 };
-                let within = within.ok_or_else(|| Problem::new(word, "write evt.around[T]=D, D in milliseconds"))?;
+                let within =
+                    within.ok_or_else(|| Problem::new(word, "write evt.around[T]=D, D in milliseconds"))?;
                 let test = IntTest::new(Op::Le, &[within]).map_or(Test::Exists, Test::Int);
                 Ok(self.leaf(left, test))
             }
@@ -203,7 +204,8 @@ impl Builder {
             zero_holds |= test.holds_for_zero();
             holds.push(self.leaf(left, test));
         }
-        let present = Node::Or(ends.iter().map(|end| self.leaf(Term::Field(end.clone()), Test::Exists)).collect());
+        let present =
+            Node::Or(ends.iter().map(|end| self.leaf(Term::Field(end.clone()), Test::Exists)).collect());
         let fresh = Node::And(vec![Node::Not(Box::new(present.clone())), self.is_ip_socket()?]);
         let holds = Node::Or(holds);
         Ok(match (is_negated, zero_holds) {

@@ -125,22 +125,6 @@ impl Column {
             Access::Number(number) => Self::Int(Int64Array::from(vec![*number; rows])),
             Access::Truth(truth) => Self::Bool(BooleanArray::from(vec![*truth; rows])),
             Access::Nothing => Self::Missing,
-            Access::ErrorCount
-            | Access::TypeIs(_)
-            | Access::TypeAmong(_)
-            | Access::IoDirection
-            | Access::TimeSeconds(_)
-            | Access::TimeRest(_)
-            | Access::Around(_)
-            | Access::Same(..)
-            | Access::Device(..)
-            | Access::ShortId(_)
-            | Access::InContainer(_)
-            | Access::ExeLine
-            | Access::FdUid
-            | Access::LoginShell
-            | Access::Mount(..)
-            | Access::Path(_) => derived::of(access, batch)?,
             // Comparisons name the ends one by one; printing shows the first known.
             Access::AnyIp | Access::AnyNet => Self::of_field(&Access::Text("fd_sip"), batch)?,
             Access::AnyPort => Self::of_field(&Access::Int("fd_sport"), batch)?,
@@ -165,6 +149,20 @@ impl Column {
                     |row| list.texts(row).find_map(|text| text.strip_prefix(&prefix)).map(str::to_owned);
                 texts((0..rows).map(value))
             }
+            Access::UriParam(..)
+            | Access::Json(_)
+            | Access::JsonAny(_)
+            | Access::JsonHas(..)
+            | Access::JsonList(_) => Self::of_body(access, batch)?,
+            other => derived::of(other, batch)?,
+        })
+    }
+
+    /// What stands in a URI or in a body.
+    fn of_body(access: &Access, batch: &RecordBatch) -> Option<Self> {
+        let column = |name: &str| batch.column_by_name(name);
+        let rows = batch.num_rows();
+        Some(match access {
             Access::UriParam(name, param) => {
                 text_column(column(name)?)?.map_texts(rows, |uri| json::uri_param(uri, param))
             }
@@ -183,6 +181,7 @@ impl Column {
                         .map(|row| bodies.text(row).map(|body| json::values(body, path)).unwrap_or_default()),
                 )
             }
+            _ => return None,
         })
     }
 

@@ -68,8 +68,7 @@ const ABSOLUTE_SOURCE: Paths = &[
     ("fchownat", "pathname"),
     ("open_by_handle_at", "path"),
 ];
-const ABSOLUTE_TARGET: Paths =
-    &[("renameat", "newpath"), ("renameat2", "newpath"), ("linkat", "newpath")];
+const ABSOLUTE_TARGET: Paths = &[("renameat", "newpath"), ("renameat2", "newpath"), ("linkat", "newpath")];
 
 /// The values of a derived field; `None` when a column that it needs is missing.
 pub(super) fn of(access: &Access, batch: &RecordBatch) -> Option<Column> {
@@ -101,9 +100,7 @@ pub(super) fn of(access: &Access, batch: &RecordBatch) -> Option<Column> {
             let number = |device: Option<i64>| device.map(|device| part.of(device));
             Column::Int(ints(batch, name)?.iter().map(number).collect())
         }
-        Access::ShortId(name) => {
-            text_column(column(name)?)?.map_texts(rows, |id| Some(short(id).to_owned()))
-        }
+        Access::ShortId(name) => text_column(column(name)?)?.map_texts(rows, |id| Some(short(id).to_owned())),
         Access::InContainer(name) => in_container(batch, name)?,
         Access::ExeLine => exe_line(batch)?,
         Access::FdUid => {

@@ -42,7 +42,8 @@ struct Capture {
 
 /// What `sysdig` says of a filter: the events, or that it does not take it.
 fn asked(file: &Path, filter: &str) -> Option<Events> {
-    let output = Command::new("sysdig").arg("-r").arg(file).args(["-p", "%evt.num", filter]).output().unwrap();
+    let output =
+        Command::new("sysdig").arg("-r").arg(file).args(["-p", "%evt.num", filter]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     output.status.success().then(|| text.lines().filter_map(|line| line.trim().parse().ok()).collect())
 }
@@ -139,7 +140,12 @@ fn found(capture: &Capture, condition: &str) -> Events {
 }
 
 /// Compares, halving what is asked for until the leaf that differs is alone.
-fn compare(capture: &Capture, leaves: &[(String, Events)], refused: &mut BTreeSet<String>, wrong: &mut Vec<String>) {
+fn compare(
+    capture: &Capture,
+    leaves: &[(String, Events)],
+    refused: &mut BTreeSet<String>,
+    wrong: &mut Vec<String>,
+) {
     let Some((first, rest)) = leaves.split_first() else { return };
     let union: Vec<_> = leaves.iter().map(|(leaf, _)| leaf.as_str()).collect();
     let expected: Events = leaves.iter().flat_map(|(_, events)| events.iter().copied()).collect();
@@ -157,7 +163,11 @@ fn compare(capture: &Capture, leaves: &[(String, Events)], refused: &mut BTreeSe
                     expected.difference(&answer).take(5).collect(),
                     answer.difference(&expected).take(5).collect(),
                 );
-                wrong.push(format!("{} in {:?}: only here {here:?}, only there {there:?}", first.0, capture.file.file_name()));
+                wrong.push(format!(
+                    "{} in {:?}: only here {here:?}, only there {there:?}",
+                    first.0,
+                    capture.file.file_name()
+                ));
             }
         }
         return;
@@ -197,7 +207,9 @@ fn is_held(rows: &BTreeMap<String, Vec<Value>>, field: &str) -> bool {
 /// Comparisons of every field with values that a capture has, by every operator.
 fn generated(rows: &BTreeMap<String, Vec<Value>>) -> BTreeSet<String> {
     let plain = |text: &str| {
-        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_./:-".contains(c)) && text.len() < 80
+        !text.is_empty()
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "_./:-".contains(c))
+            && text.len() < 80
     };
     let mut leaves = BTreeSet::new();
     for (field, values) in rows.iter().filter(|(field, _)| is_held(rows, field)) {
@@ -212,7 +224,9 @@ fn generated(rows: &BTreeMap<String, Vec<Value>>) -> BTreeSet<String> {
                 }
                 Value::String(text) if plain(text) => {
                     let half = &text[..text.len().div_ceil(2)];
-                    for (op, value) in [("=", text.as_str()), ("!=", text), ("contains", half), ("startswith", half)] {
+                    for (op, value) in
+                        [("=", text.as_str()), ("!=", text), ("contains", half), ("startswith", half)]
+                    {
                         leaves.insert(format!("{field} {op} {value}"));
                     }
                     leaves.insert(format!("{field} icontains {}", half.to_ascii_uppercase()));
@@ -237,14 +251,18 @@ fn generated(rows: &BTreeMap<String, Vec<Value>>) -> BTreeSet<String> {
     leaves
 }
 
-fn compare_all(captures: &[Capture], leaves: impl Fn(&Capture) -> BTreeSet<String>) -> (usize, usize, Vec<String>) {
+fn compare_all(
+    captures: &[Capture],
+    leaves: impl Fn(&Capture) -> BTreeSet<String>,
+) -> (usize, usize, Vec<String>) {
     let (mut refused, mut wrong) = (BTreeSet::new(), Vec::new());
     let (mut seen, mut positive) = (BTreeSet::new(), BTreeSet::new());
     for capture in captures {
         let leaves = leaves(capture).into_iter().filter(|leaf| !refused.contains(leaf));
         let found: Vec<_> = leaves.map(|leaf| (leaf.clone(), found(capture, &leaf))).collect();
         seen.extend(found.iter().map(|(leaf, _)| leaf.clone()));
-        let (mut some, none): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, events)| !events.is_empty());
+        let (mut some, none): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|(_, events)| !events.is_empty());
         // One capture in which it holds is enough of a leaf: each is a run of sysdig.
         some.retain(|(leaf, _)| !positive.contains(leaf));
         positive.extend(some.iter().map(|(leaf, _)| leaf.clone()));

@@ -259,7 +259,9 @@ fn fields_of_a_pod_that_is_asked_for() {
     let holds = |condition: &str| {
         let text = rule(condition).replace("  priority", "  source: k8s_audit\n  priority");
         let compiled = compile(Source::K8sAudit, &text);
-        !compiled.matches(&batch(Table::ApiAccess, std::slice::from_ref(&row), false), Matching::All).is_empty()
+        !compiled
+            .matches(&batch(Table::ApiAccess, std::slice::from_ref(&row), false), Matching::All)
+            .is_empty()
     };
     for condition in [
         "ka.req.pod.host_network = true",

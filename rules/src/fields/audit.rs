@@ -91,7 +91,7 @@ const CONTAINER: &[(&str, &str)] = &[
     ("add_capabilities", "securityContext/capabilities/add/*"),
 ];
 
-const UNFILLED: &[&str] = &[
+pub(super) const UNFILLED: &[&str] = &[
     "evt.plugininfo",
     "jevt.obj",
     "json.obj",
@@ -183,11 +183,9 @@ fn with_argument(name: &str, arg: Option<&str>) -> Option<Lookup> {
         None => Lookup::BadArgument(what),
     };
     Some(match name {
-        "ka.uri.param" => {
-            named("the parameter's name is missing, e.g. ka.uri.param[command]", &|param| {
-                Access::UriParam("request_uri", param)
-            })
-        }
+        "ka.uri.param" => named("the parameter's name is missing, e.g. ka.uri.param[command]", &|param| {
+            Access::UriParam("request_uri", param)
+        }),
         // Kept by Falco for old rules only, where it is true whatever is asked.
         "ka.req.binding.subject.has_name" => {
             named("the subject's name is missing", &|_| Access::Constant("true"))

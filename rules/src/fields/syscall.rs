@@ -96,13 +96,11 @@ const NET: &[(&str, &str)] =
     &[("fd.cnet", "fd_cip"), ("fd.snet", "fd_sip"), ("fd.lnet", "fd_lip"), ("fd.rnet", "fd_rip")];
 
 /// Calls that take data from a descriptor, by Falco's and by the kernel's names.
-const READS: &[&str] = &[
-    "read", "pread", "pread64", "readv", "preadv", "recv", "recvfrom", "recvmsg", "recvmmsg",
-];
+const READS: &[&str] =
+    &["read", "pread", "pread64", "readv", "preadv", "recv", "recvfrom", "recvmsg", "recvmmsg"];
 /// Calls that give data to a descriptor.
-const WRITES: &[&str] = &[
-    "write", "pwrite", "pwrite64", "writev", "pwritev", "send", "sendto", "sendmsg", "sendmmsg",
-];
+const WRITES: &[&str] =
+    &["write", "pwrite", "pwrite64", "writev", "pwritev", "send", "sendto", "sendmsg", "sendmmsg"];
 const READS_OR_WRITES: &[&str] = &[
     "read", "pread", "pread64", "readv", "preadv", "recv", "recvfrom", "recvmsg", "recvmmsg", "write",
     "pwrite", "pwrite64", "writev", "pwritev", "send", "sendto", "sendmsg", "sendmmsg",
@@ -142,7 +140,7 @@ const WITH_ARGUMENT: &[&str] = &[
 
 /// Fields that Falco has and no column of ours fills. What ends in `.` stands
 /// for every field below it.
-const UNFILLED: &[&str] = &[
+pub(super) const UNFILLED: &[&str] = &[
     "container.cni.json",
     "container.healthcheck",
     "container.host_ipc",

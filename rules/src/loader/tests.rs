@@ -147,7 +147,8 @@ fn files_and_conditions_that_are_too_large_or_too_deep_are_refused_with_a_messag
     assert!(message(&format!("# {}\n", "x".repeat(10 << 20))).contains("the limit is"));
     assert!(message(&rule(&format!("{}a{}", "(".repeat(1_000), ")".repeat(1_000)))).contains("levels"));
     assert!(message(&rule(&"not (".repeat(1_000))).contains("levels"));
-    let nested = format!("  exceptions:\n  - {{name: e, fields: a, values: {}{}}}\n", "[".repeat(80), "]".repeat(80));
+    let nested =
+        format!("  exceptions:\n  - {{name: e, fields: a, values: {}{}}}\n", "[".repeat(80), "]".repeat(80));
     assert!(message(&(rule("evt.type = open") + &nested)).contains("deeper"));
     let long = format!("evt.type = open and proc.name in ({})", vec!["name"; 1_500_000].join(","));
     assert!(message(&rule(&long)).contains("bytes"), "{}", message(&rule(&long)));

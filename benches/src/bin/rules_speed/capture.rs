@@ -26,7 +26,9 @@ pub(super) fn repeat(from: &Path, times: usize, to: &Path) -> Outcome<usize> {
     let (mut head, mut events, mut count) = (Vec::new(), Vec::new(), 0);
     let mut at = 0;
     while let Some(block) = bytes.get(at..).filter(|rest| rest.len() >= 8) {
-        let number = |from: usize| u32::from_le_bytes([block[from], block[from + 1], block[from + 2], block[from + 3]]);
+        let number = |from: usize| {
+            u32::from_le_bytes([block[from], block[from + 1], block[from + 2], block[from + 3]])
+        };
         let (kind, length) = (number(0), number(4) as usize);
         let block = block.get(..length).filter(|_| length >= 8).ok_or("the capture is cut off")?;
         if EVENTS.contains(&kind) {
@@ -47,7 +49,8 @@ pub(super) fn repeat(from: &Path, times: usize, to: &Path) -> Outcome<usize> {
 /// The capture's rows as batches of the wire schema.
 pub(super) fn batches(capture: &Path, batch_rows: usize) -> Outcome<Vec<RecordBatch>> {
     let text = std::fs::read_to_string(capture.with_extension("jsonl"))?;
-    let rows = text.lines().map(|line| serde_json::from_str::<Map<String, Value>>(line).map(|row| stored(&row)));
+    let rows =
+        text.lines().map(|line| serde_json::from_str::<Map<String, Value>>(line).map(|row| stored(&row)));
     let rows: Vec<Value> = rows.collect::<Result<_, _>>()?;
     let wire = Table::Syscalls.wire_schema();
     let plain = |field: &Arc<Field>| match field.data_type() {
@@ -58,7 +61,8 @@ pub(super) fn batches(capture: &Path, batch_rows: usize) -> Outcome<Vec<RecordBa
     let mut decoder = arrow::json::ReaderBuilder::new(schema).with_batch_size(rows.len()).build_decoder()?;
     decoder.serialize(&rows)?;
     let read = decoder.flush()?.ok_or("the capture has no rows")?;
-    let columns = read.columns().iter().zip(wire.fields()).map(|(column, field)| cast(column, field.data_type()));
+    let columns =
+        read.columns().iter().zip(wire.fields()).map(|(column, field)| cast(column, field.data_type()));
     let once = RecordBatch::try_new(Arc::new(loosened(&wire)), columns.collect::<Result<_, _>>()?)?;
     // As many as fill one batch of the size that the other events have.
     let copies = vec![&once; batch_rows.div_ceil(once.num_rows())];
@@ -66,7 +70,9 @@ pub(super) fn batches(capture: &Path, batch_rows: usize) -> Outcome<Vec<RecordBa
 }
 
 fn loosened(schema: &Schema) -> Schema {
-    Schema::new(schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>())
+    Schema::new(
+        schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>(),
+    )
 }
 
 /// A flat row of Falco's fields as a row of `syscalls`.

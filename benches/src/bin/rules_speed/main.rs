@@ -62,7 +62,11 @@ fn main() -> Outcome<()> {
     println!("{} rules, {} distinct comparisons", compiled.len(), compiled.leaf_count());
     let (time, matches) = generated(&compiled, &arguments)?;
     let rate = arguments.rows as f64 / time.as_secs_f64();
-    println!("{} {} events: {rate:>10.0} events/s, {matches} matches", arguments.rows, arguments.events.name());
+    println!(
+        "{} {} events: {rate:>10.0} events/s, {matches} matches",
+        arguments.rows,
+        arguments.events.name()
+    );
     one_more_rule(&rules, &arguments)?;
     beside_sysdig(&rules, &arguments)
 }
@@ -151,12 +155,21 @@ fn beside_sysdig(rules: &RuleSet, arguments: &Arguments) -> Outcome<()> {
     both.rules.retain(|rule| sysdig(&arguments.capture, &rule.condition.to_string()).is_some());
     let union = both.rules.iter().map(|rule| rule.condition.to_string()).collect::<Vec<_>>().join(" or ");
     let rate = |time: Duration| events as f64 / time.as_secs_f64();
-    println!("{events} events of {}, {} of {} rules", arguments.capture.display(), both.rules.len(), rules.rules.len());
+    println!(
+        "{events} events of {}, {} of {} rules",
+        arguments.capture.display(),
+        both.rules.len(),
+        rules.rules.len()
+    );
     let (filtered, theirs) = sysdig(&long, &union).ok_or("sysdig does not take the conditions together")?;
     let (read, _) = sysdig(&long, "evt.num = 0").ok_or("sysdig does not read the capture")?;
     let alone = filtered.saturating_sub(read);
     println!("sysdig -r, filtering      {:>10.0} events/s, {theirs} match", rate(filtered));
-    println!("sysdig -r, no event kept  {:>10.0} events/s, so the filter alone {:.0}", rate(read), rate(alone));
+    println!(
+        "sysdig -r, no event kept  {:>10.0} events/s, so the filter alone {:.0}",
+        rate(read),
+        rate(alone)
+    );
     let compiled = both.compile(Source::Syscall);
     let batches = capture::batches(&arguments.capture, arguments.batch_rows)?;
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
@@ -171,7 +184,11 @@ fn beside_sysdig(rules: &RuleSet, arguments: &Arguments) -> Outcome<()> {
     }
     let here = (rows * rounds) as f64 / time.as_secs_f64();
     println!("bailiwick, same rules     {here:>10.0} events/s, {ours} match");
-    println!("bailiwick / sysdig        {:>10.1}, {:.1} of the filter alone", here / rate(filtered), here / rate(alone));
+    println!(
+        "bailiwick / sysdig        {:>10.1}, {:.1} of the filter alone",
+        here / rate(filtered),
+        here / rate(alone)
+    );
     Ok(())
 }
 
@@ -179,7 +196,8 @@ fn beside_sysdig(rules: &RuleSet, arguments: &Arguments) -> Outcome<()> {
 /// events it kept; `None` when it does not take the filter.
 fn sysdig(capture: &Path, filter: &str) -> Option<(Duration, usize)> {
     let before = cpu::used_by_children()?;
-    let output = Command::new("sysdig").arg("-r").arg(capture).args(["-p", "%evt.num", filter]).output().ok()?;
+    let output =
+        Command::new("sysdig").arg("-r").arg(capture).args(["-p", "%evt.num", filter]).output().ok()?;
     let after = cpu::used_by_children()?;
     let kept = output.stdout.iter().filter(|byte| **byte == b'\n').count();
     output.status.success().then(|| (after.saturating_sub(before), kept))
