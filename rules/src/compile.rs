@@ -34,6 +34,7 @@ use build::Builder;
 use evttype::Types;
 use leaf::Leaf;
 
+use crate::domains::Domains;
 use crate::loader::{Rule, RuleSet, Source};
 
 /// Whether an event raises one alert or as many as there are rules that match.
@@ -64,6 +65,7 @@ pub struct Compiled {
     terms: Vec<Term>,
     leaves: Vec<Leaf>,
     classes: Classes,
+    domains: Domains,
 }
 
 /// A condition over leaf numbers.
@@ -111,9 +113,9 @@ impl RuleSet {
         let enabled = self.rules.iter().filter(|rule| rule.enabled && rule.source == source);
         let rules: Vec<_> = enabled.map(|rule| (rule.clone(), builder.node(&rule.condition))).collect();
         let types: Vec<Types> = rules.iter().map(|(rule, _)| evttype::types(&rule.condition)).collect();
-        let (terms, leaves) = builder.finish();
+        let (terms, leaves, domains) = builder.finish();
         let classes = Classes::new(source, &types);
-        Compiled { source, rules, terms, leaves, classes }
+        Compiled { source, rules, terms, leaves, classes, domains }
     }
 
     /// How many rules there are, the disabled ones too.
@@ -158,6 +160,12 @@ impl Compiled {
     /// The rule that a [`Match`] is about.
     pub fn rule(&self, index: usize) -> &Rule {
         &self.rules[index].0
+    }
+
+    /// The domain names that rules compare addresses with, for whoever can look
+    /// them up: without addresses no event is of a name.
+    pub fn domains(&self) -> &Domains {
+        &self.domains
     }
 
     /// The event types that a rule can match, or `None` when it is not limited

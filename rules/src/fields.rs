@@ -73,6 +73,8 @@ pub(crate) enum Access {
     Mount(MountPart, String),
     /// A path that the call was about.
     Path(PathOf),
+    /// A column of addresses, compared with those of domain names; never printed.
+    Domain(&'static str),
     /// Either end's address.
     AnyIp,
     /// Either end's address, compared with networks.
@@ -207,6 +209,7 @@ pub(crate) enum Type {
     Bool,
     Ip,
     Net,
+    Domain,
     List,
 }
 
@@ -256,6 +259,7 @@ impl Access {
             Self::Bool(_) | Self::Truth(_) | Self::TypeAmong(_) | Self::Same(..) => Type::Bool,
             Self::Ip(_) | Self::AnyIp => Type::Ip,
             Self::Net(_) | Self::AnyNet => Type::Net,
+            Self::Domain(_) => Type::Domain,
             Self::List(_) | Self::JsonList(_) => Type::List,
             _ => Type::Text,
         }

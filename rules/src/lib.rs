@@ -20,6 +20,7 @@ mod compile;
 #[cfg(test)]
 mod corpus;
 mod diagnostic;
+mod domains;
 mod fields;
 pub mod filter;
 mod loader;
@@ -29,5 +30,6 @@ mod yaml;
 
 pub use compile::{Compiled, Match, Matching};
 pub use diagnostic::{Code, Diagnostic, Severity};
+pub use domains::Domains;
 pub use loader::{Loaded, Priority, Rule, RuleSet, RuleText, Source, load};
 pub use output::{Output, OutputError};

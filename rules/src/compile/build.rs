@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::leaf::{IntTest, Leaf, ListTest, Test, TextTest};
 use super::{Node, Term};
+use crate::domains::Domains;
 use crate::fields::{self, Access, Lookup, Type};
 use crate::filter::{Check, Expr, FieldRef, Modifier, Op, Operand, Transformer, Value};
 use crate::loader::Source;
@@ -25,6 +26,7 @@ pub(super) struct Builder {
     term_ids: HashMap<Term, usize>,
     leaves: Vec<Leaf>,
     leaf_ids: HashMap<String, Node>,
+    domains: Domains,
 }
 
 /// Everything that keeps a condition from being compiled.
@@ -92,11 +94,12 @@ fn access(source: Source, field: &FieldRef) -> Result<Access, Problem> {
 impl Builder {
     pub(super) fn new(source: Source) -> Self {
         let (terms, leaves) = (Vec::new(), Vec::new());
-        Self { source, terms, term_ids: HashMap::new(), leaves, leaf_ids: HashMap::new() }
+        let (term_ids, leaf_ids) = (HashMap::new(), HashMap::new());
+        Self { source, terms, term_ids, leaves, leaf_ids, domains: Domains::default() }
     }
 
-    pub(super) fn finish(self) -> (Vec<Term>, Vec<Leaf>) {
-        (self.terms, self.leaves)
+    pub(super) fn finish(self) -> (Vec<Term>, Vec<Leaf>, Domains) {
+        (self.terms, self.leaves, self.domains)
     }
 
     /// The tree of a condition that has no problems.
@@ -184,7 +187,7 @@ impl Builder {
                 Ok(self.leaf(left, test))
             }
             left => {
-                let test = test_of(check, &left)?;
+                let test = test_of(check, &left, &self.domains)?;
                 Ok(self.leaf(left, test))
             }
         }
@@ -200,7 +203,7 @@ impl Builder {
         let mut zero_holds = false;
         for end in ends {
             let left = Term::Field(end.clone());
-            let test = test_of(&check, &left)?;
+            let test = test_of(&check, &left, &self.domains)?;
             zero_holds |= test.holds_for_zero();
             holds.push(self.leaf(left, test));
         }
@@ -228,6 +231,9 @@ impl Builder {
     fn between(&mut self, check: &Check, left: Term, right: Term) -> Result<Node, Problem> {
         let word = check.left.to_string();
         let (a, b) = (left.value_type(), right.value_type());
+        if a == Type::Domain || b == Type::Domain {
+            return Err(Problem::new(word, "a domain name is compared with names written out"));
+        }
         let pattern = matches!(check.op, Op::Glob | Op::IGlob | Op::Regex | Op::PMatch);
         let either_end = matches!(left, Term::Field(Access::AnyIp | Access::AnyNet | Access::AnyPort));
         let either_end =
@@ -265,7 +271,7 @@ impl Builder {
 }
 
 /// The test that a comparison with literals makes on one value.
-fn test_of(check: &Check, left: &Term) -> Result<Test, Problem> {
+fn test_of(check: &Check, left: &Term, domains: &Domains) -> Result<Test, Problem> {
     if check.op == Op::Exists {
         return Ok(Test::Exists);
     }
@@ -304,6 +310,7 @@ fn test_of(check: &Check, left: &Term) -> Result<Test, Problem> {
             let test = match kind {
                 Type::Ip => TextTest::addresses(op, &values),
                 Type::Net => TextTest::networks(op, &values),
+                Type::Domain => TextTest::domains(op, &values, domains),
                 _ => TextTest::new(op, &values),
             };
             let any_ancestor = matches!(left, Term::Field(Access::AnyAncestor(_)));

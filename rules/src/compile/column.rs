@@ -98,7 +98,9 @@ impl Column {
         let column = |name: &str| batch.column_by_name(name);
         let rows = batch.num_rows();
         Some(match access {
-            Access::Text(name) | Access::Ip(name) | Access::Net(name) => text_column(column(name)?)?,
+            Access::Text(name) | Access::Ip(name) | Access::Net(name) | Access::Domain(name) => {
+                text_column(column(name)?)?
+            }
             Access::Int(name) => Self::Int(column(name)?.as_primitive_opt::<Int64Type>()?.clone()),
             Access::Bool(name) => Self::Bool(column(name)?.as_boolean_opt()?.clone()),
             Access::IntText(name) => {

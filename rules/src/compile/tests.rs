@@ -166,6 +166,24 @@ fn addresses_ports_and_networks_look_at_either_end() {
 }
 
 #[test]
+fn domain_names_stand_for_the_addresses_that_were_found() {
+    let rows =
+        [json!({"fd_sip": "10.0.0.1"}), json!({"fd_sip": "10.0.0.2"}), json!({"fd_sip": "::1"}), json!({})];
+    let rows = batch(Table::Syscalls, &rows, false);
+    let found = |compiled: &Compiled| -> Vec<usize> {
+        compiled.matches(&rows, Matching::All).iter().map(|found| found.row).collect()
+    };
+    let compiled = compile(Source::Syscall, &rule("fd.sip.name in (a.example, b.example)"));
+    assert_eq!(compiled.domains().names(), ["a.example", "b.example"]);
+    assert_eq!(found(&compiled), Vec::<usize>::new());
+    compiled.domains().put("b.example", ["10.0.0.2".parse().unwrap(), "::1".parse().unwrap()]);
+    assert_eq!(found(&compiled), [1, 2]);
+    let differs = compile(Source::Syscall, &rule("fd.sip.name != a.example"));
+    differs.domains().put("a.example", ["10.0.0.1".parse().unwrap()]);
+    assert_eq!(found(&differs), [1, 2]);
+}
+
+#[test]
 fn lists_and_arguments() {
     let process = |name: &str| json!({"pid": 1, "name": name, "exe": null, "exepath": null, "cmdline": null});
     let rows = [

@@ -30,7 +30,7 @@ fn a_field_is_filled_unfilled_or_unknown() {
     assert_eq!(at("proc.aname", Some("2")), Lookup::Filled(Access::Ancestor(1, Part::Name)));
     assert_eq!(at("proc.aname", None), Lookup::Filled(Access::AnyAncestor(Part::Name)));
     assert_eq!(at("evt.arg.flags", None), at("evt.arg", Some("flags")));
-    assert_eq!(at("fd.sip.name", None), Lookup::Unfilled);
+    assert_eq!(at("fd.types", None), Lookup::Unfilled);
     assert_eq!(at("fd.spi", None), Lookup::Unknown);
     assert_eq!(at("ka.verb", None), Lookup::Unknown);
     assert!(matches!(at("proc.aname", Some("x")), Lookup::BadArgument(_)));

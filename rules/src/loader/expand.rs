@@ -170,6 +170,7 @@ impl<'a> Expander<'a> {
         let condition = self.resolve(&expr, info, report)?;
         let Some(output) = self.output(info, source, report)? else { return Ok(None) };
         check_warnings(&condition, info, report);
+        domain_warning(&condition, info, report);
         if !self.compiles(&condition, info, source, report) {
             return Ok(None);
         }
@@ -424,6 +425,23 @@ fn check_warnings(condition: &Expr, info: &RuleInfo, report: &mut Report) {
         let at = locate_word(&info.condition, &text, &info.place, report);
         let message = format!("{text:?} is compared as a text; to compare with the field write val({text})");
         report.add_at(&info.place, Code::ConditionWarning, message, at, text.len());
+    }
+}
+
+/// A comparison with a domain name is of the time at which it is made.
+fn domain_warning(condition: &Expr, info: &RuleInfo, report: &mut Report) {
+    let mut named = None;
+    condition.checks(&mut |check: &Check| {
+        check.fields(&mut |field| {
+            if field.name.starts_with("fd.") && field.name.ends_with("ip.name") {
+                named = Some(field.name.clone());
+            }
+        });
+    });
+    if let Some(name) = named {
+        let at = locate_word(&info.condition, &name, &info.place, report);
+        let message = format!("{name} is compared with the addresses that its names have when the rule runs");
+        report.add_at(&info.place, Code::Extension, message, at, name.len());
     }
 }
 
