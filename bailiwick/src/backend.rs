@@ -86,6 +86,7 @@ impl Backend {
             ingester: config.ingest.ingester_id.clone(),
             out: alert_rows,
             on_alert,
+            rules_in_use: engine.rules().clone(),
             stop: stop_readers.clone(),
         };
         let detect = Detect::start_with(config.detect.clone(), parts, metrics)

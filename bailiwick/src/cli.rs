@@ -76,7 +76,8 @@ pub(crate) enum Command {
     /// Look after the tables once, now, and say what was done
     #[command(after_help = UPKEEP_EXAMPLES)]
     Upkeep(Upkeep),
-    /// Check rule files before they go live
+    /// Check rule files before they go live, and try them on what is stored
+    #[command(after_help = RULES_EXAMPLES)]
     Rules {
         #[command(subcommand)]
         rules: Rules,
@@ -288,17 +289,66 @@ pub(crate) struct Upkeep {
     pub(crate) scrub: bool,
 }
 
+const RULES_EXAMPLES: &str = "\
+Examples:
+  bailiwick rules check rules.yaml rules_test.yaml     what is wrong with them, and do their tests pass
+  bailiwick rules test rules.yaml --since 30d          what they would have found in a month
+  bailiwick rules test --since 1d                      the same for the rules that run now
+  bailiwick rules test --compare old.yaml new.yaml --since 7d --json > change.json";
+
+const RULES_TEST_EXAMPLES: &str = "\
+Examples:
+  bailiwick rules test rules.yaml --since 30d
+  bailiwick rules test rules.yaml --since 7d --tenant acme --tenant globex
+  bailiwick rules test falco_rules.yaml --compare old_local.yaml new_local.yaml --since 7d
+  bailiwick sql \"SELECT * FROM falco_matches('Terminal shell in container')\"
+
+The rules run on the server over what the token may see. Ctrl-C ends them there as well.
+
+Exit codes: 0 done, whatever was found; 1 a rule file has an error or the server refused;
+69 the server does not answer; 130 ended by Ctrl-C.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Rules {
-    /// Load files as `up` would and print what is wrong with them; exit 1 on an error
+    /// Load files as `up` would, print what is wrong with them and run their tests; exit 1 on an error
     Check {
-        /// Falco rule files, in the order in which they load
+        /// Falco rule files, in the order in which they load, and files of tests for them (`*_test.yaml`)
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// Print JSON instead of text
         #[arg(long)]
         json: bool,
     },
+    /// Run rules over what is stored and print what they would have found; nothing is alerted
+    #[command(after_help = RULES_TEST_EXAMPLES)]
+    Test(RulesTest),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RulesTest {
+    /// Falco rule files, in the order in which they load [default: the rules that the server runs]
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Length of the period that ends now, e.g. 1h, 30d
+    #[arg(long, default_value = "1d", value_name = "SPAN", conflicts_with_all = ["from", "to"])]
+    pub(crate) since: String,
+    /// Start of the period, RFC 3339
+    #[arg(long, requires = "to", value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// End of the period, RFC 3339
+    #[arg(long, requires = "from", value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Only this tenant's events; repeat for several
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Vec<String>,
+    /// Show which alerts NEW adds to and removes from those of OLD, each loaded after the FILEs
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
+    pub(crate) compare: Vec<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: Server,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,9 @@ use crate::failure::{Failure, chain};
 /// Longer than any limit of the server, so that its own error is what is shown.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// A trial of rules may look at a year.
+const LONGEST_TRIAL: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// A server and the token to log in with.
 pub(crate) struct Api {
     client: Client,
@@ -91,7 +94,38 @@ impl Api {
         self.text(self.client.post(url).json(request)).await
     }
 
+    /// Tries rules on history and hands each line of the answer over as it comes.
+    pub(crate) async fn rules_test(
+        &self,
+        request: &serde_json::Value,
+        mut line: impl FnMut(&str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let url = format!("{}/api/v1/rules/test", self.url);
+        // It takes as long as there is history; between two signs of life less.
+        let request = self.client.post(url).json(request).timeout(LONGEST_TRIAL);
+        let mut response = self.sent(request).await?;
+        let mut unread = Vec::new();
+        let broken =
+            |error: reqwest::Error| Failure::failed(format!("the answer broke off: {}", chain(&error)));
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+            unread.extend_from_slice(&chunk);
+            while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
+                let rest = unread.split_off(end + 1);
+                line(&String::from_utf8_lossy(&unread))?;
+                unread = rest;
+            }
+        }
+        Ok(())
+    }
+
     async fn text(&self, request: RequestBuilder) -> Result<String, Failure> {
+        let broken =
+            |error: reqwest::Error| Failure::failed(format!("the answer broke off: {}", chain(&error)));
+        self.sent(request).await?.text().await.map_err(broken)
+    }
+
+    /// The answer to a request, once it is known to be a good one.
+    async fn sent(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let response = request.bearer_auth(&self.token).send().await.map_err(|error| {
             let reason = chain(&error.without_url());
             Failure::unavailable(format!(
@@ -99,13 +133,10 @@ impl Api {
                 self.url
             ))
         })?;
-        let status = response.status();
-        if status.is_success() {
-            let broken =
-                |error: reqwest::Error| Failure::failed(format!("the answer broke off: {}", chain(&error)));
-            return response.text().await.map_err(broken);
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            status => Err(refused(status, response).await),
         }
-        Err(refused(status, response).await)
     }
 }
 

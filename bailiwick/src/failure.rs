@@ -24,6 +24,8 @@ enum Kind {
     Unsupported,
     /// Privileges are missing (EX_NOPERM).
     NotPermitted,
+    /// The person at the keyboard ended it.
+    Interrupted,
 }
 
 // === impl Failure ===
@@ -54,6 +56,11 @@ impl Failure {
         Self { message: message.into(), kind: Kind::NotPermitted }
     }
 
+    /// It was ended by Ctrl-C.
+    pub(crate) fn interrupted(message: impl Into<String>) -> Self {
+        Self { message: message.into(), kind: Kind::Interrupted }
+    }
+
     /// A room could not start or go on.
     pub(crate) fn room(room: &str, action: Action, error: &dyn std::error::Error) -> Self {
         let message = format!("{room}: {}", chain(error));
@@ -77,6 +84,7 @@ impl Failure {
             Kind::Unsupported => 71,
             Kind::NotPermitted => 77,
             Kind::Config => 78,
+            Kind::Interrupted => 130,
         }
     }
 }

@@ -34,6 +34,7 @@ mod table;
 mod tenant;
 mod terminal;
 mod token;
+mod trial;
 mod up;
 mod upkeep;
 
@@ -88,6 +89,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Tenant { tenant } => tenant::run(&Config::load(&global)?, tenant).await,
         Command::Upkeep(args) => upkeep::run(&Config::load(&global)?, args).await,
         Command::Rules { rules: cli::Rules::Check { files, json } } => rules::check(&files, json),
+        Command::Rules { rules: cli::Rules::Test(args) } => trial::run(&Config::load(&global)?, args).await,
         Command::Demo(args) => demo::run(&args).await,
         Command::Record(args) => record::run(Config::load(&global)?, args).await,
         Command::Doctor(args) => doctor::run(Config::load(&global)?, args).await,

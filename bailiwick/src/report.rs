@@ -17,11 +17,7 @@ use crate::terminal::printable;
 
 /// Asks for the invoice of a period and prints it.
 pub(crate) async fn chargeback(config: &Config, args: cli::Chargeback) -> Result<(), Failure> {
-    let now = Utc::now();
-    let (from, to) = match (&args.from, &args.to) {
-        (Some(from), Some(to)) => (moment("--from", from)?, moment("--to", to)?),
-        _ => (span::before(now, &args.since)?, now),
-    };
+    let (from, to) = span::period(&args.since, args.from.as_ref(), args.to.as_ref())?;
     let prices = args.prices.as_deref().map(price_file).transpose()?;
     let api = Api::new(config, &args.server)?;
     let mut report = ask(&api, from, to, prices).await?;
@@ -67,13 +63,6 @@ async fn ask(
     let answer = api.chargeback(&request).await?;
     serde_json::from_str(&answer)
         .map_err(|error| Failure::failed(format!("the server answered no report: {error}")))
-}
-
-fn moment(flag: &str, text: &str) -> Result<DateTime<Utc>, Failure> {
-    let time = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc());
-    time.map_err(|error| {
-        Failure::config(format!("{flag} {text:?}: {error}; write e.g. 2026-11-01T00:00:00Z"))
-    })
 }
 
 /// The columns of the report, as every format names them.
@@ -181,7 +170,8 @@ mod tests {
 
     #[test]
     fn a_time_that_is_none_is_named() {
-        let error = moment("--from", "yesterday").unwrap_err().to_string();
+        let yesterday = "yesterday".to_owned();
+        let error = span::period("1h", Some(&yesterday), Some(&yesterday)).unwrap_err().to_string();
         assert!(error.contains("--from") && error.contains("yesterday"), "{error}");
     }
 }

@@ -3,24 +3,29 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bailiwick_rules::{Loaded, RuleText, Severity, load};
+use bailiwick_rules::{CaseReport, Loaded, RuleText, Severity, is_case_file, load, run_cases};
 
 use crate::failure::Failure;
 use crate::say::say;
 use crate::terminal::printable;
 
-/// Loads the files in order and prints every diagnostic; fails on an error.
+/// Loads the files in order, runs the tests among them and prints what is wrong;
+/// fails on an error and on a test that fails.
 pub(crate) fn check(files: &[PathBuf], json: bool) -> Result<(), Failure> {
     let texts = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-    let loaded = load(&texts);
+    let (cases, rules): (Vec<_>, Vec<_>) = texts.into_iter().partition(|text| is_case_file(&text.name));
+    let loaded = load(&rules);
+    let tests = (!cases.is_empty()).then(|| run_cases(&loaded.rules, &cases));
     match json {
-        true => print_json(&loaded)?,
-        false => print_text(&loaded),
+        true => print_json(&loaded, tests.as_ref())?,
+        false => print_text(&loaded, tests.as_ref()),
     }
     let errors = loaded.diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
-    match errors {
-        0 => Ok(()),
-        count => Err(Failure::failed(format!("{count} errors in {} files", files.len()))),
+    let failures = tests.map_or(0, |tests| tests.failures.len());
+    match (errors, failures) {
+        (0, 0) => Ok(()),
+        (0, count) => Err(Failure::failed(format!("{count} tests of rules fail"))),
+        (count, _) => Err(Failure::failed(format!("{count} errors in {} files", files.len()))),
     }
 }
 
@@ -31,18 +36,30 @@ pub(crate) fn read(file: &Path) -> Result<RuleText, Failure> {
     Ok(RuleText { name: file.display().to_string(), text })
 }
 
-fn print_text(loaded: &Loaded) {
+fn print_text(loaded: &Loaded, tests: Option<&CaseReport>) {
     for diagnostic in &loaded.diagnostics {
         // Line by line, so that line breaks stay and control bytes do not.
         for line in diagnostic.to_string().lines() {
             say!("{}", printable(line));
         }
     }
+    for failure in tests.iter().flat_map(|tests| &tests.failures) {
+        let (file, rule) = (printable(&failure.file), printable(&failure.rule));
+        let about = if rule.is_empty() { String::new() } else { format!("{rule}: ") };
+        say!("{file}:{}: {about}{}", failure.line, printable(&failure.message));
+    }
     say!("{} rules load", loaded.rules.len());
+    if let Some(tests) = tests {
+        let untested = tests.untested.len();
+        say!("{} events judged as their tests say, {} not; {untested} rules without a test", tests.passed, tests.failures.len());
+    }
 }
 
-fn print_json(loaded: &Loaded) -> Result<(), Failure> {
-    let report = serde_json::json!({ "rules": loaded.rules.len(), "diagnostics": loaded.diagnostics });
+fn print_json(loaded: &Loaded, tests: Option<&CaseReport>) -> Result<(), Failure> {
+    let mut report = serde_json::json!({ "rules": loaded.rules.len(), "diagnostics": loaded.diagnostics });
+    if let Some(tests) = tests {
+        report["tests"] = serde_json::json!(tests);
+    }
     let text = serde_json::to_string_pretty(&report).map_err(|error| Failure::failed(error.to_string()))?;
     crate::say::json(&text);
     Ok(())

@@ -31,6 +31,26 @@ pub(crate) fn before(now: DateTime<Utc>, text: &str) -> Result<DateTime<Utc>, Fa
     shifted(now, text, DateTime::checked_sub_signed)
 }
 
+/// The period that flags name: from one moment to another, or so long until now.
+pub(crate) fn period(
+    since: &str,
+    from: Option<&String>,
+    to: Option<&String>,
+) -> Result<(DateTime<Utc>, DateTime<Utc>), Failure> {
+    let now = Utc::now();
+    match (from, to) {
+        (Some(from), Some(to)) => Ok((moment("--from", from)?, moment("--to", to)?)),
+        _ => Ok((before(now, since)?, now)),
+    }
+}
+
+fn moment(flag: &str, text: &str) -> Result<DateTime<Utc>, Failure> {
+    let time = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc());
+    time.map_err(|error| {
+        Failure::config(format!("{flag} {text:?}: {error}; write e.g. 2026-11-01T00:00:00Z"))
+    })
+}
+
 fn shifted(
     now: DateTime<Utc>,
     text: &str,

@@ -19,6 +19,7 @@ use bailiwick_lake::Lake;
 use bailiwick_proto::v1::tail_client::TailClient;
 use bailiwick_proto::v1::{TailReply, TailRequest};
 use bailiwick_proto::{Table, wire};
+use bailiwick_rules::row;
 use chrono::Utc;
 use futures::StreamExt;
 use tokio::sync::watch;
@@ -31,7 +32,6 @@ use crate::config::Config;
 use crate::evaluate::{FOLLOWED, evaluate};
 use crate::metrics::Metrics;
 use crate::place::{Place, save_place};
-use crate::row;
 use crate::rulebook::Current;
 use crate::seen::Seen;
 use crate::sinks::Sinks;
@@ -186,7 +186,7 @@ impl Follower {
             self.metrics.lag_us.set(Utc::now().timestamp_micros() - newest);
         }
         let book = self.rules.get();
-        let alerts = evaluate(&book, table, batch, self.config.matching, &mut self.seen, &self.metrics);
+        let alerts = evaluate(&book.rules, table, batch, self.config.matching, &mut self.seen, &self.metrics);
         if self.sinks.raise(&alerts, &self.stop).await { Ok(()) } else { Err(Lost::Stopped) }
     }
 }

@@ -12,7 +12,6 @@
 //! read twice, after a restart or where stream and bucket overlap, alerts once.
 //! Entry points: [`Detect::start`]; [`Ask`] is all it wants of the query room.
 
-mod alert;
 mod ask;
 mod config;
 mod error;
@@ -20,7 +19,6 @@ mod evaluate;
 mod follow;
 mod metrics;
 mod place;
-mod row;
 mod rulebook;
 mod schedule;
 mod seen;
@@ -31,6 +29,7 @@ use std::time::Duration;
 
 use bailiwick_lake::Lake;
 use bailiwick_proto::ship::MemorySender;
+use bailiwick_query::RulesInUse;
 use bailiwick_rules::Diagnostic;
 use chrono::Utc;
 use prometheus_client::registry::Registry;
@@ -39,7 +38,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 
-pub use alert::Alert;
+pub use bailiwick_rules::Alert;
 pub use ask::{Ask, AskError};
 pub use config::Config;
 pub use error::DetectError;
@@ -81,6 +80,8 @@ pub struct Parts {
     pub out: MemorySender,
     /// Called with every alert at once.
     pub on_alert: OnAlert,
+    /// Told which rules run, for questions about history.
+    pub rules_in_use: RulesInUse,
     /// Ends detection when cancelled.
     pub stop: CancellationToken,
 }
@@ -95,11 +96,11 @@ impl Detect {
         parts: Parts,
         registry: &mut Registry,
     ) -> Result<Self, DetectError> {
-        let Parts { lake, ask, ingest, ingester, out, on_alert, stop } = parts;
+        let Parts { lake, ask, ingest, ingester, out, on_alert, rules_in_use, stop } = parts;
         let metrics = Metrics::register(registry);
         let book = Rulebook::read(&config)?;
         log_diagnostics(&book.diagnostics);
-        let rules = Current::new(book);
+        let rules = Current::new(book, rules_in_use);
         let detections = schedule::read(&config)?;
         let count = detections.len();
         let name = place::place_name(&ingester);

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use arrow::array::RecordBatch;
-use bailiwick_rules::{Compiled, Diagnostic, Match, Matching, Output, Rule, RuleText, Source, load};
+use bailiwick_query::RulesInUse;
+use bailiwick_rules::{Diagnostic, RuleSet, RuleText, load};
 
 use crate::DetectError;
 use crate::config::Config;
@@ -15,10 +15,13 @@ pub const BUILT_IN_RULES: &str = include_str!("../../deploy/rules/bailiwick_rule
 /// How alerts and diagnostics call them.
 pub const BUILT_IN_NAME: &str = "built-in";
 
-/// Rules ready to run, with their outputs parsed.
+/// Rules ready to run, and what was said of their files.
 #[derive(Debug)]
 pub(crate) struct Rulebook {
-    sources: Vec<(Compiled, Vec<Output>)>,
+    /// The rules.
+    pub(crate) rules: bailiwick_rules::Rulebook,
+    /// The rules as loaded, for runs over history.
+    pub(crate) set: Arc<RuleSet>,
     /// What the files said, errors first.
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
@@ -27,6 +30,7 @@ pub(crate) struct Rulebook {
 #[derive(Debug, Clone)]
 pub(crate) struct Current {
     book: Arc<RwLock<Arc<Rulebook>>>,
+    in_use: RulesInUse,
 }
 
 // === impl Rulebook ===
@@ -47,34 +51,13 @@ impl Rulebook {
             let files = texts.iter().map(|text| text.name.clone()).collect::<Vec<_>>().join(", ");
             return Err(DetectError::NoRules { files, first: first.to_string() });
         }
-        let sources = [Source::Syscall, Source::K8sAudit].map(|source| {
-            let compiled = loaded.rules.compile(source);
-            let outputs = (0..compiled.len()).map(|rule| output(compiled.rule(rule))).collect();
-            (compiled, outputs)
-        });
-        Ok(Self { sources: sources.into(), diagnostics: loaded.diagnostics })
+        let rules = bailiwick_rules::Rulebook::new(&loaded.rules);
+        Ok(Self { rules, set: Arc::new(loaded.rules), diagnostics: loaded.diagnostics })
     }
 
     pub(crate) fn rules(&self) -> usize {
-        self.sources.iter().map(|(compiled, _)| compiled.len()).sum()
+        self.rules.len()
     }
-
-    /// The matches of a source's rules in a batch.
-    pub(crate) fn matches(&self, source: Source, batch: &RecordBatch, matching: Matching) -> Vec<Match> {
-        let of_source = self.sources.iter().find(|(compiled, _)| compiled.source() == source);
-        of_source.map(|(compiled, _)| compiled.matches(batch, matching)).unwrap_or_default()
-    }
-
-    /// The rule and output of a match.
-    pub(crate) fn rule(&self, source: Source, index: usize) -> Option<(&Rule, &Output)> {
-        let (compiled, outputs) = self.sources.iter().find(|(compiled, _)| compiled.source() == source)?;
-        Some((compiled.rule(index), outputs.get(index)?))
-    }
-}
-
-/// The loader has parsed it once already, so it parses.
-fn output(rule: &Rule) -> Output {
-    Output::parse(rule.source, &rule.output).unwrap_or_else(|_| Output::literal(&rule.output))
 }
 
 fn texts(files: &[PathBuf]) -> Result<Vec<RuleText>, DetectError> {
@@ -91,8 +74,9 @@ pub(crate) fn read(path: &Path) -> Result<String, DetectError> {
 // === impl Current ===
 
 impl Current {
-    pub(crate) fn new(book: Rulebook) -> Self {
-        Self { book: Arc::new(RwLock::new(Arc::new(book))) }
+    pub(crate) fn new(book: Rulebook, in_use: RulesInUse) -> Self {
+        in_use.set(Arc::clone(&book.set));
+        Self { book: Arc::new(RwLock::new(Arc::new(book))), in_use }
     }
 
     pub(crate) fn get(&self) -> Arc<Rulebook> {
@@ -100,6 +84,7 @@ impl Current {
     }
 
     pub(crate) fn set(&self, book: Rulebook) {
+        self.in_use.set(Arc::clone(&book.set));
         *self.book.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
     }
 }
@@ -171,7 +156,7 @@ mod tests {
         let file = folder.path().join("rules.yaml");
         fs::write(&file, RULE).unwrap();
         let config = Config { rules_files: vec![file.clone()], ..Config::default() };
-        let current = Current::new(Rulebook::read(&config).unwrap());
+        let current = Current::new(Rulebook::read(&config).unwrap(), RulesInUse::default());
         let mut watch = Watch::new(&config);
         assert!(matches!(watch.look(), Reload::Same));
         fs::write(&file, format!("{RULE}- rule: S\n  condition: evt.type == == x\n")).unwrap();

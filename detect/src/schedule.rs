@@ -14,6 +14,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use bailiwick_lake::Lake;
 use bailiwick_proto::ids::UNASSIGNED_TENANT;
+use bailiwick_rules::{Alert, alert_id, row};
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use serde_json::{Map, Value};
@@ -21,12 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use detection::{Detection, read};
 
-use crate::alert::{Alert, alert_id};
 use crate::ask::{Ask, AskError, time_literal};
 use crate::config::Config;
 use crate::metrics::{Metrics, OutcomeLabel, RuleLabel};
 use crate::place::{Schedule, load_schedule, save_schedule};
-use crate::row;
 use crate::seen::Seen;
 use crate::sinks::Sinks;
 
@@ -186,9 +185,11 @@ fn finding(detection: &Detection, batch: &RecordBatch, at: usize, to_us: i64, cl
     key.extend(detection.key.iter().map(|column| text(column).unwrap_or_default()));
     key.push((to_us.div_euclid(detection.window_us())).to_string());
     let time = row::time_us(batch, "time", at).unwrap_or(to_us);
+    // A row of `falco_matches` is an alert already: it stays the same one.
+    let alert_id = text("alert_id").unwrap_or_else(|| alert_id(&detection.name, &key));
     Alert {
         time: DateTime::from_timestamp_micros(time).unwrap_or_default(),
-        alert_id: alert_id(&detection.name, &key),
+        alert_id,
         owner,
         rule: detection.name.clone(),
         priority: detection.priority,

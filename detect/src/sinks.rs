@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::DetectError;
-use crate::alert::Alert;
+use bailiwick_rules::Alert;
 use crate::config::Config;
 use crate::metrics::Metrics;
 

@@ -134,8 +134,16 @@ impl Run {
         let stop = CancellationToken::new();
         let ask: Arc<dyn Ask> = Arc::clone(rows) as Arc<dyn Ask>;
         let ingester = "ingest-0".to_owned();
-        let parts =
-            Parts { lake: Arc::clone(lake), ask, ingest, ingester, out, on_alert, stop: stop.clone() };
+        let parts = Parts {
+            lake: Arc::clone(lake),
+            ask,
+            ingest,
+            ingester,
+            out,
+            on_alert,
+            rules_in_use: RulesInUse::default(),
+            stop: stop.clone(),
+        };
         let detect = Detect::start_with(config, parts, &mut Registry::default()).await.unwrap();
         Self { detect, live, alerts, stop, _folder: folder }
     }

@@ -43,10 +43,16 @@ pub(crate) const SCHEMA: &str = "public";
 /// As what plans name the bucket.
 pub(crate) const STORE_URL: &str = "bailiwick://bucket";
 
+/// The tables of one session. Clones are the same tables at the same moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Tables {
+    tables: BTreeMap<&'static str, Arc<dyn TableProvider>>,
+}
+
 /// What names stand for in one session.
 #[derive(Debug)]
 struct Relations {
-    tables: BTreeMap<&'static str, Arc<dyn TableProvider>>,
+    tables: Tables,
 }
 
 /// One table as one principal sees it.
@@ -67,28 +73,35 @@ struct Pinned {
 }
 
 /// A catalog of the scope's partitions. Reads nothing yet.
-pub(crate) fn of(lake: &Arc<Lake>, scope: &Scope) -> Result<Arc<dyn CatalogProviderList>, QueryError> {
+pub(crate) fn of(
+    lake: &Arc<Lake>,
+    scope: &Scope,
+) -> Result<(Arc<dyn CatalogProviderList>, Tables), QueryError> {
     let tables = Table::ALL.into_iter().map(|table| {
         let (lake, scope) = (Arc::clone(lake), scope.clone());
         let partitions = Partitions { table, lake, scope, pinned: OnceCell::new() };
         (table.name(), Arc::new(partitions) as Arc<dyn TableProvider>)
     });
-    let schema = Relations { tables: tables.collect() };
+    let tables = Tables { tables: tables.collect() };
+    let schema = Relations { tables: tables.clone() };
     let catalog = MemoryCatalogProvider::new();
     catalog.register_schema(SCHEMA, Arc::new(schema))?;
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
-    Ok(Arc::new(catalogs))
+    Ok((Arc::new(catalogs), tables))
 }
 
-// === impl Relations ===
+// === impl Tables ===
 
-impl Relations {
-    fn of(&self, table: Table) -> DfResult<Arc<dyn TableProvider>> {
+impl Tables {
+    /// One of them.
+    pub(crate) fn of(&self, table: Table) -> DfResult<Arc<dyn TableProvider>> {
         let found = self.tables.get(table.name()).map(Arc::clone);
         found.ok_or_else(|| DataFusionError::Internal(format!("a session without {table}")))
     }
 }
+
+// === impl Relations ===
 
 #[async_trait]
 impl SchemaProvider for Relations {
@@ -98,9 +111,9 @@ impl SchemaProvider for Relations {
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         match Relation::all().find(|relation| relation.name() == name) {
-            Some(Relation::Table(table)) => self.of(table).map(Some),
+            Some(Relation::Table(table)) => self.tables.of(table).map(Some),
             Some(Relation::SyscallsNamed) => {
-                named::view(self.of(Table::Syscalls)?, self.of(Table::Containers)?).map(Some)
+                named::view(self.tables.of(Table::Syscalls)?, self.tables.of(Table::Containers)?).map(Some)
             }
             None => Ok(None),
         }

@@ -42,7 +42,7 @@ use crate::gate::{self, Admitted};
 use crate::metrics::Metrics;
 use crate::record::QueryRecorder;
 use crate::tokens::TokenStore;
-use crate::{Code, Config, Principal, QueryError};
+use crate::{Code, Config, Principal, QueryError, RulesInUse};
 use admission::{Admission, Place};
 use running::Limits;
 use session::Template;
@@ -219,6 +219,11 @@ impl Engine {
         &self.config
     }
 
+    /// The rules that `falco_matches` knows by name.
+    pub fn rules(&self) -> &RulesInUse {
+        &self.template.rules
+    }
+
     /// Whether the bucket answers.
     pub(crate) async fn is_ready(&self) -> bool {
         self.template.is_ready().await
@@ -265,7 +270,7 @@ impl Engine {
         }
     }
 
-    fn threads(&self) -> Result<&Runtime, QueryError> {
+    pub(crate) fn threads(&self) -> Result<&Runtime, QueryError> {
         self.runtime.as_ref().ok_or_else(|| QueryError::new(Code::Cancelled, "the server stops"))
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //!   POST /api/v1/sql                 SQL text, or {"sql", "params"}     token
 //!   POST /api/v1/reports/chargeback  {"from", "to", "prices"}           token
+//!   POST /api/v1/rules/test          {"rules", "old", "from", "to"}     token
 //!   GET  /metrics                    Prometheus text                    token, open on loopback
 //!   GET  /healthz, /readyz           the process lives; the bucket answers
 //! ```
@@ -15,6 +16,7 @@ mod answer;
 mod render;
 mod request;
 mod serve;
+mod trial;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,6 +69,7 @@ pub(crate) fn router(
     Router::new()
         .route("/api/v1/sql", post(sql))
         .route("/api/v1/reports/chargeback", post(chargeback))
+        .route("/api/v1/rules/test", post(try_rules))
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -102,6 +105,16 @@ async fn chargeback(
     let prices = request.prices(&app.prices)?;
     let report = app.engine.chargeback(&principal, &prices, request.from, request.to).await?;
     Ok(Json(report).into_response())
+}
+
+async fn try_rules(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, QueryError> {
+    let principal = app.login(&headers).await?;
+    let request = request::json(&whole(body)?)?;
+    trial::stream(app.engine, principal, request, app.stop).await
 }
 
 async fn metrics(

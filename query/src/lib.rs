@@ -20,6 +20,7 @@ mod engine;
 mod error;
 mod functions;
 mod gate;
+mod history;
 mod http;
 mod metrics;
 mod pg_catalog;
@@ -43,6 +44,7 @@ pub use chargeback::{Chargeback, ChargebackRow, Decimal, PriceError, Prices};
 pub use config::Config;
 pub use engine::{Endpoint, Engine, Running, Session};
 pub use error::{Code, QueryError};
+pub use history::{Change, Example, Progress, RuleReport, RulesInUse, Trial, TrialReport};
 pub use principal::{Principal, Role, Scope};
 pub use record::QueryRecorder;
 

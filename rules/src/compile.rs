@@ -177,6 +177,12 @@ impl Compiled {
         }
     }
 
+    /// The columns that conditions read; event types are always among them.
+    pub fn columns(&self) -> Vec<&'static str> {
+        let typed = (self.source == Source::Syscall).then_some("evt_type");
+        self.terms.iter().flat_map(Term::columns).chain(typed).collect()
+    }
+
     /// Every match in a batch of the source's table, by row and then rule.
     ///
     /// Takes the wire, stamped and public schema alike; a column that is not

@@ -248,6 +248,34 @@ pub(crate) fn is_known_in(source: Source, name: &str) -> bool {
 // === impl Access ===
 
 impl Access {
+    /// The columns that a value is made of.
+    pub(crate) fn columns(&self) -> Vec<&'static str> {
+        match self {
+            Self::Text(name)
+            | Self::Int(name)
+            | Self::Bool(name)
+            | Self::IntText(name)
+            | Self::TimeNs(name)
+            | Self::TimeText(name, _)
+            | Self::Ip(name)
+            | Self::Net(name)
+            | Self::Pair(name, _)
+            | Self::Pairs(name, ..)
+            | Self::List(name)
+            | Self::Element(name, _)
+            | Self::Joined(name)
+            | Self::Variable(name, _)
+            | Self::UriParam(name, _) => vec![name],
+            Self::DurationNs(from, to) => vec![from, to],
+            Self::EventNumber => vec!["seq"],
+            Self::Constant(_) | Self::Nothing => Vec::new(),
+            Self::AnyIp | Self::AnyNet => vec!["fd_lip", "fd_rip", "fd_cip", "fd_sip"],
+            Self::AnyPort => vec!["fd_lport", "fd_rport", "fd_cport", "fd_sport"],
+            Self::Ancestor(..) | Self::AnyAncestor(_) => vec!["proc_ancestors"],
+            Self::Json(path) | Self::JsonList(path) => vec![path.column],
+        }
+    }
+
     pub(crate) fn value_type(&self) -> Type {
         match self {
             Self::Int(_) | Self::TimeNs(_) | Self::DurationNs(..) | Self::EventNumber | Self::AnyPort => {

@@ -14,8 +14,10 @@
 //!
 //! Modules, outermost first: [`load`] reads files ([`filter`] their
 //! conditions), `fields` says which column fills which of Falco's fields,
-//! `compile` runs, [`Output`] prints.
+//! `compile` runs, [`Output`] prints, [`Rulebook`] makes an [`Alert`] of a match.
 
+mod alert;
+mod cases;
 mod compile;
 #[cfg(test)]
 mod corpus;
@@ -26,10 +28,15 @@ pub mod filter;
 mod loader;
 mod output;
 mod pattern;
+pub mod row;
+mod rulebook;
 mod yaml;
 
+pub use alert::{Alert, alert_id, event_alert_id};
+pub use cases::{CaseFailure, CaseReport, is_case_file, run_cases};
 pub use compile::{Compiled, Match, Matching};
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use domains::Domains;
 pub use loader::{Loaded, Priority, Rule, RuleSet, RuleText, Source, load};
 pub use output::{Output, OutputError};
+pub use rulebook::Rulebook;

@@ -290,6 +290,9 @@ impl fmt::Display for Priority {
 }
 
 impl Source {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Syscall, Self::K8sAudit];
+
     /// As rule files call it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -73,6 +73,17 @@ impl Output {
         names
     }
 
+    /// The columns that it prints.
+    pub fn columns(&self) -> Vec<&'static str> {
+        let mut columns = Vec::new();
+        for part in &self.parts {
+            if let Part::Field { term: Some(term), .. } = part {
+                columns.extend(term.columns());
+            }
+        }
+        columns
+    }
+
     /// The text for people and the fields by name, of one row of a batch.
     pub fn render(&self, batch: &RecordBatch, row: usize) -> (String, Map<String, Value>) {
         let row = batch.slice(row, 1);

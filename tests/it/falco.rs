@@ -23,6 +23,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value};
 
+use crate::harness::cgroup::Cgroup;
 use crate::harness::{PATIENCE, Up, skip};
 use sandbox::Sandbox;
 
@@ -54,14 +55,18 @@ fn started(dir: &Path) -> Option<Up> {
         return None;
     }
     let rules: Option<Vec<PathBuf>> = RULES.into_iter().map(corpus).collect();
+    Some(started_with(dir, &rules?))
+}
+
+/// The binary with these rules, or with its own.
+fn started_with(dir: &Path, rules: &[PathBuf]) -> Up {
     let config = format!(
         "[ingest]\nlisten = \"127.0.0.1:0\"\n[query]\nhttp_listen = \"127.0.0.1:0\"\n\
          pgwire_listen = \"127.0.0.1:0\"\n[collector.webhook]\nlisten = \"127.0.0.1:0\"\n\
-         [collector.syscalls]\nenvironment = true\n[detect]\nmatching = \"all\"\nrules_files = {:?}\n",
-        rules?
+         [collector.syscalls]\nenvironment = true\n[detect]\nmatching = \"all\"\nrules_files = {rules:?}\n"
     );
     std::fs::write(dir.join("bailiwick.toml"), config).unwrap();
-    Some(Up::start(dir, &[]))
+    Up::start(dir, &[])
 }
 
 /// Every alert so far: its rule, and its fields.
@@ -142,4 +147,77 @@ fn the_event_generators_actions() {
     let cases = actions::perform(&list, &sandbox);
     all_are_told(&up, &cases, &actions::known());
     up.terminate();
+}
+
+/// Goal: our own rules find what Falco's find. Method: the same actions, each with
+/// the rule of ours that is about it, against the binary as it comes. No list of
+/// Falco's is needed.
+#[test]
+fn our_own_rules_find_every_action() {
+    if skip::without_kernel() || skip::without_containers() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let up = started_with(dir.path(), &[]);
+    let sandbox = Sandbox::new();
+    let cases = actions::perform_for_own(&sandbox);
+    all_are_told(&up, &cases, &BTreeMap::new());
+    up.terminate();
+}
+
+/// Goal: honest work is left alone. Method: a crate is built, many small programs
+/// run, in a cgroup that belongs to a tenant of its own; of that tenant there must
+/// be thousands of events and no alert of priority Warning or above.
+#[test]
+fn a_busy_build_raises_no_alarm() {
+    if skip::without_kernel() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let name = crate::harness::scene::unique("build");
+    let tenants = format!("tenants:\n  - tenant: build\n    cgroups: [\"*{name}*\"]\n");
+    std::fs::write(dir.path().join("tenants.yaml"), tenants).unwrap();
+    let config = "[ingest]\nlisten = \"127.0.0.1:0\"\n[query]\nhttp_listen = \"127.0.0.1:0\"\n\
+        pgwire_listen = \"127.0.0.1:0\"\n[collector.webhook]\nlisten = \"127.0.0.1:0\"\n[detect]\nmatching = \"all\"\n";
+    std::fs::write(dir.path().join("bailiwick.toml"), config).unwrap();
+    let up = Up::start(dir.path(), &["--tenants", "tenants.yaml"]);
+    let cgroup = Cgroup::new(&name, "work");
+    let built = cgroup.shell(&busy_build(&dir.path().join("work"))).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let last = "SELECT count(*) FROM syscalls WHERE tenant = 'build' AND proc_cmdline LIKE '%the-build-is-done%'";
+    up.wait_for_count(last, 1);
+    let events = up.count("SELECT count(*) FROM syscalls WHERE tenant = 'build'");
+    assert!(events > 1_000, "{events} events are no busy build");
+    let alarms = up.rows(
+        "SELECT DISTINCT rule, output FROM alerts WHERE tenant = 'build' \
+         AND priority IN ('Emergency', 'Alert', 'Critical', 'Error', 'Warning')",
+    );
+    assert!(alarms.is_empty(), "{alarms:#?}");
+    println!("{events} events of a build, no alarm");
+    up.terminate();
+}
+
+/// A script that builds a crate with a build script and tests, and runs what a
+/// build runs besides: shells, compilers, archives, copies.
+fn busy_build(work: &Path) -> String {
+    let source = work.join("src");
+    std::fs::create_dir_all(&source).unwrap();
+    std::fs::write(
+        work.join("Cargo.toml"),
+        "[package]\nname = \"busy\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n",
+    )
+    .unwrap();
+    std::fs::write(work.join("build.rs"), "fn main() { std::process::Command::new(\"id\").output().unwrap(); }")
+        .unwrap();
+    std::fs::write(source.join("main.rs"), "fn main() {}\n#[test]\nfn works() {}\n").unwrap();
+    let (at, path) = (work.display(), std::env::var("PATH").unwrap());
+    format!(
+        "cd {at} && export PATH='{path}' && unset CARGO_TARGET_DIR RUSTC_WRAPPER && \
+         cargo build --offline --quiet && cargo test --offline --quiet >/dev/null && \
+         for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
+         sh -c 'cat Cargo.toml | sort | head -1 >/dev/null'; cp Cargo.toml copy-$i; \
+         tar cf $i.tar copy-$i src; ls -lR . >/dev/null; find . -name '*.rs' >/dev/null; \
+         grep -r fn src >/dev/null; id >/dev/null; done; echo the-build-is-done >/dev/null; \
+         /bin/echo the-build-is-done"
+    )
 }

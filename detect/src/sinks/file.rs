@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use crate::DetectError;
-use crate::alert::Alert;
+use bailiwick_rules::Alert;
 use crate::metrics::Metrics;
 
 pub(super) const NAME: &str = "file";

@@ -1,8 +1,28 @@
 use super::*;
-use crate::alert::tests::sample;
 use bailiwick_proto::ship::{MemoryOutbox, Outbox};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn sample() -> Alert {
+    Alert {
+        time: chrono::DateTime::UNIX_EPOCH,
+        alert_id: "1f".into(),
+        owner: "team-a".into(),
+        rule: "R".into(),
+        priority: bailiwick_rules::Priority::Warning,
+        source: "syscall",
+        tags: vec!["T1".into()],
+        output: "seen (cat <NA>)".into(),
+        output_fields: serde_json::Map::new(),
+        node: Some("n1".into()),
+        cluster: "c".into(),
+        rule_source: "rules.yaml".into(),
+        mode: "live",
+        exec_id: None,
+        container_id: Some("host".into()),
+        audit_id: None,
+    }
+}
 
 fn metrics() -> Metrics {
     Metrics::register(&mut prometheus_client::registry::Registry::default())

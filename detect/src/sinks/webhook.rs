@@ -7,7 +7,7 @@ use reqwest::header::CONTENT_TYPE;
 use tokio::sync::mpsc;
 
 use crate::DetectError;
-use crate::alert::Alert;
+use bailiwick_rules::Alert;
 use crate::config::Config;
 use crate::metrics::Metrics;
 

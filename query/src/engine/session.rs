@@ -17,6 +17,7 @@ use object_store::ObjectStore;
 use url::Url;
 
 use crate::catalog;
+use crate::history::{FALCO_MATCHES, FalcoMatches, RulesInUse};
 use crate::{Config, Principal, QueryError, functions, pg_catalog};
 
 /// Functions whose result can be as big as a number in the statement says:
@@ -36,6 +37,7 @@ pub struct Session {
 pub(super) struct Template {
     lake: Arc<Lake>,
     state: SessionState,
+    pub(super) rules: RulesInUse,
 }
 
 /// The one store that there is. The engine's own registry would also reach
@@ -79,15 +81,17 @@ impl Template {
         for name in UNBOUNDED {
             state.deregister_udf(name)?;
         }
-        Ok(Self { lake, state })
+        Ok(Self { lake, state, rules: RulesInUse::default() })
     }
 
     pub(super) fn session(&self, principal: &Principal) -> Result<Session, QueryError> {
-        let catalogs = catalog::of(&self.lake, principal.scope())?;
+        let (catalogs, tables) = catalog::of(&self.lake, principal.scope())?;
         let state =
             SessionStateBuilder::new_from_existing(self.state.clone()).with_catalog_list(catalogs).build();
         let context = SessionContext::new_with_state(state);
         functions::register(&context);
+        let matches = FalcoMatches::new(tables, self.rules.clone());
+        context.register_udtf(FALCO_MATCHES, Arc::new(matches));
         pg_catalog::install(&context, principal)?;
         Ok(Session { context })
     }

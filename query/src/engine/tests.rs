@@ -1,6 +1,7 @@
 //! The engine over a bucket in memory that real WAL objects and real files fill.
 
 pub(crate) mod bucket;
+mod falco;
 mod isolation;
 mod limits;
 mod named;

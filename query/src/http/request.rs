@@ -87,7 +87,8 @@ impl ChargebackRequest {
     }
 }
 
-fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, QueryError> {
+/// Reads a body.
+pub(super) fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, QueryError> {
     serde_json::from_slice(body)
         .map_err(|error| bad(&format!("the body is not the JSON it should be: {error}")))
 }

@@ -55,6 +55,16 @@ pub(crate) enum Keys {
 // === impl Term ===
 
 impl Term {
+    /// The columns that it reads.
+    pub(crate) fn columns(&self) -> Vec<&'static str> {
+        match self {
+            Self::Field(access) => access.columns(),
+            Self::Literal(_) => Vec::new(),
+            Self::Transformed(_, inner) => inner.columns(),
+            Self::Joined(_, parts) => parts.iter().flat_map(Self::columns).collect(),
+        }
+    }
+
     pub(crate) fn value_type(&self) -> Type {
         match self {
             Self::Field(access) => access.value_type(),

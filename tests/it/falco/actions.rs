@@ -102,6 +102,63 @@ const LISTENED: &str = "use Socket; my ($a, $p) = @ARGV; my $to = pack_sockaddr_
 const FILELESS: &str = "my $name = 'eg'; my $fd = syscall(319, $name, 0); open(my $to, '>&=', $fd); open(my $from, '<', '/bin/true'); \
     binmode $to; binmode $from; my $code = do { local $/; <$from> }; print $to $code; close $from; $to->flush; exec { \"/proc/self/fd/$fd\" } 'eg';";
 
+/// Which of our own rules each action sets off.
+const OWN: &[(&str, &str)] = &[
+    ("AddingSshKeysToAuthorizedKeys", "Key for SSH logins written"),
+    ("ChangeNamespacePrivilegesViaUnshare", "Namespace changed in container"),
+    ("ChangeThreadNamespace", "Namespace changed in container"),
+    ("ClearLogActivities", "Log file emptied"),
+    ("ContactEC2InstanceMetadataServiceFromContainer", "Cloud metadata asked from container"),
+    ("CreateFilesBelowDev", "File made below /dev in container"),
+    ("CreateHardlinkOverSensitiveFiles", "Link made to a sensitive file"),
+    ("CreateSymlinkOverSensitiveFiles", "Link made to a sensitive file"),
+    ("DbProgramSpawnedProcess", "Database started a program"),
+    ("DebugfsLaunchedInPrivilegedContainer", "Disk tool with system rights in container"),
+    ("DeleteOrRenameShellHistory", "Shell history removed"),
+    ("DetectReleaseAgentFileContainerEscapes", "Escape through release_agent tried"),
+    ("DirectoryTraversalMonitoredFileRead", "Sensitive path opened by way of a parent folder"),
+    ("DisallowedSSHConnectionNonStandardPort", "SSH to an unusual port"),
+    ("DropAndExecuteNewBinaryInContainer", "Program started that is not of the image in container"),
+    ("ExecutionFromDevShm", "Program started from shared memory"),
+    ("FilelessExecutionViaMemfdCreate", "Program started from shared memory"),
+    ("FindAwsCredentials", "Search for cloud credentials"),
+    ("LaunchIngressRemoteFileCopyToolsInContainer", "Copy or download tool started in container"),
+    ("LaunchPackageManagementProcessInContainer", "Package manager started in container"),
+    ("LaunchRemoteFileCopyToolsInContainer", "Copy or download tool started in container"),
+    ("LaunchSuspiciousNetworkToolInContainer", "Scanner or sniffer started"),
+    ("LaunchSuspiciousNetworkToolOnHost", "Scanner or sniffer started"),
+    ("ModifyShellConfigurationFile", "Start-up file of a shell written"),
+    ("MountLaunchedInPrivilegedContainer", "Disk tool with system rights in container"),
+    ("NetcatRemoteCodeExecutionInContainer", "Netcat told to run a program in container"),
+    ("NonSudoSetuid", "User changed without sudo"),
+    ("PacketSocketCreatedInContainer", "Packet socket opened in container"),
+    ("PotentialLocalPrivilegeEscalationViaEnvironmentVariablesMisuse", "Loader tuned for a program"),
+    ("ProgramRunWithDisallowedHttpProxyEnv", "Proxy given to a download tool"),
+    ("PtraceAntiDebugAttempt", "Program keeps debuggers away"),
+    ("PtraceAttachedToProcess", "Process changed by another"),
+    ("ReadEnvironmentVariableFromProcFiles", "Environment of a process read in container"),
+    ("ReadSensitiveFileTrustedAfterStartup", "Service read credentials long after its start"),
+    ("ReadSensitiveFileUntrusted", "Sensitive file read by an untrusted program"),
+    ("ReadSshInformation", "SSH folder read in container"),
+    ("RemoveBulkDataFromDisk", "Disk being wiped"),
+    ("RunShellUntrusted", "Shell started by a network service on the host"),
+    ("ScheduleCronJobs", "File below a system folder written in container"),
+    ("SearchPrivateKeysOrPasswords", "Search for private keys"),
+    ("SetSetuidOrSetgidBit", "Setuid or setgid bit set"),
+    ("SystemProcsNetworkActivity", "Program of the base system opened a connection"),
+    ("SystemUserInteractive", "System account in use by a person"),
+    ("UnexpectedUDPTraffic", "Unusual UDP traffic from container"),
+    ("UserMgmtBinaries", "Account tool started on the host"),
+];
+
+/// Does everything in the table, for our own rules.
+pub(crate) fn perform_for_own(sandbox: &Sandbox) -> Vec<Case> {
+    let rule_of: BTreeMap<&str, &str> = OWN.iter().copied().collect();
+    sandbox.address(Capable, ELSEWHERE);
+    sandbox.address(Capable, METADATA);
+    ACTIONS.iter().map(|action| done(action, &rule_of, sandbox)).collect()
+}
+
 /// Does everything in the table, which must be everything in the list whose rule
 /// is in the files that are here.
 pub(crate) fn perform(list: &Path, sandbox: &Sandbox) -> Vec<Case> {

@@ -1,4 +1,5 @@
-//! One finding: its identity, its text, its row.
+//! One finding: its identity, its text, its row. It is made in one place, so that
+//! live, scheduled and historical runs of a rule cannot differ.
 
 use std::sync::Arc;
 
@@ -8,11 +9,14 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int32Type};
 use arrow::error::ArrowError;
-use bailiwick_proto::Table;
-use bailiwick_rules::Priority;
+use bailiwick_proto::{Table, ids};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+
+use crate::loader::{Priority, Rule, Source};
+use crate::output::Output;
+use crate::row;
 
 /// A finding of a rule or of a scheduled detection.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +45,7 @@ pub struct Alert {
     pub cluster: String,
     /// The file that the rule came from.
     pub rule_source: String,
-    /// `live` or `scheduled`.
+    /// `live`, `scheduled` or `backtest`.
     pub mode: &'static str,
     /// The process run that it is about.
     pub exec_id: Option<String>,
@@ -53,7 +57,7 @@ pub struct Alert {
 
 /// The id of a rule's finding about an event: parts of other lengths never
 /// make the same text.
-pub(crate) fn alert_id<T: AsRef<str>>(rule: &str, event_key: &[T]) -> String {
+pub fn alert_id<T: AsRef<str>>(rule: &str, event_key: &[T]) -> String {
     let mut hash = Sha256::new();
     for part in std::iter::once(rule).chain(event_key.iter().map(AsRef::as_ref)) {
         hash.update((part.len() as u64).to_le_bytes());
@@ -64,9 +68,64 @@ pub(crate) fn alert_id<T: AsRef<str>>(rule: &str, event_key: &[T]) -> String {
     id
 }
 
+/// The id of a rule's finding about one row: the same whether the row is read
+/// from the stream, the WAL or a file, by itself or among others.
+pub fn event_alert_id(rule: &str, source: Source, batch: &RecordBatch, at: usize) -> String {
+    alert_id(rule, &event_key(source, batch, at))
+}
+
+/// The columns that [`event_alert_id`] reads.
+pub(crate) const fn key_columns(source: Source) -> &'static [&'static str] {
+    match source {
+        Source::Syscall => &["cluster", "node", "exec_id", "evt_type", "fd_name", "seq", "time"],
+        Source::K8sAudit => &["cluster", "audit_id", "stage", "request_uri"],
+    }
+}
+
+/// The columns besides that an alert has of its event.
+pub(crate) const EVENT_COLUMNS: [&str; 7] =
+    ["tenant", "time", "node", "cluster", "exec_id", "container_id", "audit_id"];
+
+/// What tells one event from every other: an API request's stage by the ids
+/// that the API server gave, a system call by its process run, number and time.
+fn event_key(source: Source, batch: &RecordBatch, at: usize) -> Vec<String> {
+    let value = |column: &&str| match *column {
+        "time" => Some(row::time_us(batch, column, at).unwrap_or_default().to_string()),
+        "seq" => batch.column_by_name(column).and_then(|column| row::any(column, at)),
+        _ => row::text(batch, column, at).map(str::to_owned),
+    };
+    let values = key_columns(source).iter().map(|column| value(column).unwrap_or_default());
+    std::iter::once(source.table().name().to_owned()).chain(values).collect()
+}
+
 // === impl Alert ===
 
 impl Alert {
+    /// What a rule has to say about a row that it matches.
+    pub fn of_event(rule: &Rule, output: &Output, batch: &RecordBatch, at: usize, mode: &'static str) -> Self {
+        let owned = |column: &str| row::text(batch, column, at).map(str::to_owned);
+        let time = row::time_us(batch, "time", at).and_then(DateTime::from_timestamp_micros);
+        let (text, output_fields) = output.render(batch, at);
+        Self {
+            time: time.unwrap_or_default(),
+            alert_id: event_alert_id(&rule.name, rule.source, batch, at),
+            owner: owned("tenant").unwrap_or_else(|| ids::UNASSIGNED_TENANT.to_owned()),
+            rule: rule.name.clone(),
+            priority: rule.priority,
+            source: rule.source.as_str(),
+            tags: rule.tags.iter().cloned().collect(),
+            output: text.trim_end().to_owned(),
+            output_fields,
+            node: owned("node"),
+            cluster: owned("cluster").unwrap_or_default(),
+            rule_source: rule.file.clone(),
+            mode,
+            exec_id: owned("exec_id"),
+            container_id: owned("container_id"),
+            audit_id: owned("audit_id"),
+        }
+    }
+
     /// The alert as Falco writes it to files and posts it.
     pub fn falco_json(&self) -> Value {
         let clock = self.time.format("%H:%M:%S%.9f");
@@ -138,10 +197,10 @@ fn column(field: &Field, alerts: &[Arc<Alert>]) -> ArrayRef {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
-    pub(crate) fn sample() -> Alert {
+    fn sample() -> Alert {
         let Value::Object(output_fields) = json!({"proc.name": "cat", "fd.name": null}) else {
             unreachable!()
         };

@@ -5,7 +5,7 @@ use arrow::datatypes::{DataType, Int32Type, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 /// A text, from a dictionary or plain column.
-pub(crate) fn text<'a>(batch: &'a RecordBatch, column: &str, row: usize) -> Option<&'a str> {
+pub fn text<'a>(batch: &'a RecordBatch, column: &str, row: usize) -> Option<&'a str> {
     text_of(batch.column_by_name(column)?, row)
 }
 
@@ -25,19 +25,19 @@ fn text_of(column: &ArrayRef, row: usize) -> Option<&str> {
 }
 
 /// A time in microseconds.
-pub(crate) fn time_us(batch: &RecordBatch, column: &str, row: usize) -> Option<i64> {
+pub fn time_us(batch: &RecordBatch, column: &str, row: usize) -> Option<i64> {
     let times = batch.column_by_name(column)?.as_primitive_opt::<TimestampMicrosecondType>()?;
     times.is_valid(row).then(|| times.value(row))
 }
 
 /// The highest time of a column.
-pub(crate) fn newest_us(batch: &RecordBatch, column: &str) -> Option<i64> {
+pub fn newest_us(batch: &RecordBatch, column: &str) -> Option<i64> {
     let times = batch.column_by_name(column)?.as_primitive_opt::<TimestampMicrosecondType>()?;
     arrow::compute::max(times)
 }
 
 /// Any value as text; nothing for null.
-pub(crate) fn any(column: &ArrayRef, row: usize) -> Option<String> {
+pub fn any(column: &ArrayRef, row: usize) -> Option<String> {
     if column.is_null(row) {
         return None;
     }
