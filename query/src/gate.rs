@@ -15,8 +15,14 @@ use crate::{Code, QueryError, Role};
 const MAX_DEPTH: usize = 50;
 
 /// Functions that may stand where a table does. None reads a file or a URL.
-const TABLE_FUNCTIONS: [&str; 6] =
-    ["generate_series", "range", "unnest", "pg_get_keywords", "_pg_expandarray", crate::history::FALCO_MATCHES];
+const TABLE_FUNCTIONS: [&str; 6] = [
+    "generate_series",
+    "range",
+    "unnest",
+    "pg_get_keywords",
+    "_pg_expandarray",
+    crate::history::FALCO_MATCHES,
+];
 
 const ALLOWED: &str = "ask with SELECT, WITH, VALUES, DESCRIBE or SHOW TABLES";
 

@@ -102,7 +102,13 @@ fn event_key(source: Source, batch: &RecordBatch, at: usize) -> Vec<String> {
 
 impl Alert {
     /// What a rule has to say about a row that it matches.
-    pub fn of_event(rule: &Rule, output: &Output, batch: &RecordBatch, at: usize, mode: &'static str) -> Self {
+    pub fn of_event(
+        rule: &Rule,
+        output: &Output,
+        batch: &RecordBatch,
+        at: usize,
+        mode: &'static str,
+    ) -> Self {
         let owned = |column: &str| row::text(batch, column, at).map(str::to_owned);
         let time = row::time_us(batch, "time", at).and_then(DateTime::from_timestamp_micros);
         let (text, output_fields) = output.render(batch, at);

@@ -65,7 +65,6 @@ pub struct Compiled {
     terms: Vec<Term>,
     leaves: Vec<Leaf>,
     classes: Classes,
-    domains: Domains,
 }
 
 /// A condition over leaf numbers.
@@ -109,13 +108,24 @@ struct Group {
 impl RuleSet {
     /// Makes the enabled rules of a source ready to run.
     pub fn compile(&self, source: Source) -> Compiled {
-        let mut builder = Builder::new(source);
+        let mut builder = Builder::new(source, &self.domains);
         let enabled = self.rules.iter().filter(|rule| rule.enabled && rule.source == source);
         let rules: Vec<_> = enabled.map(|rule| (rule.clone(), builder.node(&rule.condition))).collect();
         let types: Vec<Types> = rules.iter().map(|(rule, _)| evttype::types(&rule.condition)).collect();
-        let (terms, leaves, domains) = builder.finish();
+        let (terms, leaves) = builder.finish();
         let classes = Classes::new(source, &types);
-        Compiled { source, rules, terms, leaves, classes, domains }
+        Compiled { source, rules, terms, leaves, classes }
+    }
+
+    /// A set of these rules that shares what is known of domain names.
+    pub fn with_rules(&self, rules: Vec<Rule>) -> Self {
+        Self { rules, domains: self.domains.clone() }
+    }
+
+    /// The domain names that its compiled rules compare addresses with, for
+    /// whoever can look them up: without addresses no event is of a name.
+    pub fn domains(&self) -> &Domains {
+        &self.domains
     }
 
     /// How many rules there are, the disabled ones too.
@@ -160,12 +170,6 @@ impl Compiled {
     /// The rule that a [`Match`] is about.
     pub fn rule(&self, index: usize) -> &Rule {
         &self.rules[index].0
-    }
-
-    /// The domain names that rules compare addresses with, for whoever can look
-    /// them up: without addresses no event is of a name.
-    pub fn domains(&self) -> &Domains {
-        &self.domains
     }
 
     /// The event types that a rule can match, or `None` when it is not limited

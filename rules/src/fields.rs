@@ -259,6 +259,12 @@ impl Access {
             | Self::TimeText(name, _)
             | Self::Ip(name)
             | Self::Net(name)
+            | Self::Domain(name)
+            | Self::TimeSeconds(name)
+            | Self::TimeRest(name)
+            | Self::Device(name, _)
+            | Self::ShortId(name)
+            | Self::PairAt(name, _)
             | Self::Pair(name, _)
             | Self::Pairs(name, ..)
             | Self::List(name)
@@ -268,11 +274,23 @@ impl Access {
             | Self::UriParam(name, _) => vec![name],
             Self::DurationNs(from, to) => vec![from, to],
             Self::EventNumber => vec!["seq"],
-            Self::Constant(_) | Self::Nothing => Vec::new(),
+            Self::Constant(_) | Self::Number(_) | Self::Truth(_) | Self::Nothing => Vec::new(),
+            Self::ErrorCount => vec!["evt_failed"],
+            Self::TypeIs(_) | Self::TypeAmong(_) | Self::IoDirection => vec!["evt_type"],
+            Self::Around(_) => vec!["time"],
+            Self::Same(one, other) => vec![one, other],
+            Self::InContainer(name) => vec!["container_id", name],
+            Self::ExeLine => vec!["proc_exe", "proc_args"],
+            Self::FdUid => vec!["thread_tid", "fd_num"],
+            Self::LoginShell => vec!["proc_pid", "proc_name", "proc_ancestors"],
+            Self::Mount(..) => vec!["container_mounts"],
+            Self::Path(_) => vec!["evt_type", "evt_arg", "evt_rawres", "fd_name", "proc_cwd"],
             Self::AnyIp | Self::AnyNet => vec!["fd_lip", "fd_rip", "fd_cip", "fd_sip"],
             Self::AnyPort => vec!["fd_lport", "fd_rport", "fd_cport", "fd_sport"],
             Self::Ancestor(..) | Self::AnyAncestor(_) => vec!["proc_ancestors"],
-            Self::Json(path) | Self::JsonList(path) => vec![path.column],
+            Self::Json(path) | Self::JsonList(path) | Self::JsonAny(path) | Self::JsonHas(path, _) => {
+                vec![path.column]
+            }
         }
     }
 

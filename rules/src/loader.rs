@@ -21,6 +21,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::diagnostic::{Code, Diagnostic};
+use crate::domains::Domains;
 use crate::filter::Expr;
 use crate::yaml::{self, Mark, Node};
 
@@ -47,6 +48,8 @@ pub struct Loaded {
 pub struct RuleSet {
     /// The rules.
     pub rules: Vec<Rule>,
+    /// Shared by everything that is compiled from the set.
+    pub(crate) domains: Domains,
 }
 
 /// One rule with everything substituted.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bailiwick_proto::Table;
-use bailiwick_rules::{Alert, Match, Matching, Rulebook, RuleSet, Source};
+use bailiwick_rules::{Alert, Match, Matching, RuleSet, Rulebook, Source};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{Field, SchemaRef};
@@ -94,11 +94,13 @@ impl TableFunctionImpl for FalcoMatches {
 fn only(rules: &RuleSet, name: &str) -> DfResult<RuleSet> {
     let Some(rule) = rules.get(name) else {
         let name: String = name.chars().take(200).collect();
-        return Err(plan_datafusion_err!("no rule {name:?} is loaded; SELECT DISTINCT rule FROM {NAME}() lists those that match something"));
+        return Err(plan_datafusion_err!(
+            "no rule {name:?} is loaded; SELECT DISTINCT rule FROM {NAME}() lists those that match something"
+        ));
     };
     let mut rule = rule.clone();
     rule.enabled = true;
-    Ok(RuleSet { rules: vec![rule] })
+    Ok(rules.with_rules(vec![rule]))
 }
 
 // === impl Matches ===
@@ -144,7 +146,8 @@ impl TableProvider for Matches {
         // A condition that one of the tables cannot answer stays above all of them.
         let everywhere =
             |name: &str| OF_EVENT.contains(&name) && sources.iter().all(|source| has(source.table(), name));
-        let passes = |filter: &&Expr| match filter.column_refs().iter().all(|column| everywhere(&column.name)) {
+        let passes = |filter: &&Expr| match filter.column_refs().iter().all(|column| everywhere(&column.name))
+        {
             true if !filter.is_volatile() => TableProviderFilterPushDown::Inexact,
             _ => TableProviderFilterPushDown::Unsupported,
         };
@@ -189,12 +192,7 @@ fn has(table: Table, name: &str) -> bool {
 // === impl MatchesExec ===
 
 impl MatchesExec {
-    fn new(
-        input: Arc<dyn ExecutionPlan>,
-        source: Source,
-        book: Arc<Rulebook>,
-        schema: SchemaRef,
-    ) -> Self {
+    fn new(input: Arc<dyn ExecutionPlan>, source: Source, book: Arc<Rulebook>, schema: SchemaRef) -> Self {
         let partitions = Partitioning::UnknownPartitioning(input.output_partitioning().partition_count());
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),

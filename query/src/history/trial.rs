@@ -113,7 +113,9 @@ impl Trial {
         while from < self.to {
             let to = next_midnight(from).min(self.to);
             parts.extend(
-                sources.iter().map(|source| Part { source: *source, sql: self.sql(&books, *source, from, to) }),
+                sources
+                    .iter()
+                    .map(|source| Part { source: *source, sql: self.sql(&books, *source, from, to) }),
             );
             from = to;
         }
@@ -180,4 +182,3 @@ impl Engine {
         work.await.map_err(QueryError::internal)?
     }
 }
-

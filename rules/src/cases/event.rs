@@ -101,6 +101,8 @@ impl Events {
             | Access::Bool(column)
             | Access::IntText(column)
             | Access::Ip(column)
+            | Access::ShortId(column)
+            | Access::Domain(column)
             | Access::List(column) => self.set(row, column, value),
             Access::EventNumber => {
                 let number: i64 = value.text()?.parse().map_err(|_| "a number was expected".to_owned())?;
@@ -133,9 +135,12 @@ impl Events {
 
 /// A process has its parent's name in two places; a test need give it in one.
 fn name_the_parent(row: &mut Map<String, Value>) {
-    for (column, part) in
-        [("proc_pname", "name"), ("proc_pexe", "exe"), ("proc_pexepath", "exepath"), ("proc_pcmdline", "cmdline")]
-    {
+    for (column, part) in [
+        ("proc_pname", "name"),
+        ("proc_pexe", "exe"),
+        ("proc_pexepath", "exepath"),
+        ("proc_pcmdline", "cmdline"),
+    ] {
         let Some(value) = row.get(column).cloned() else { continue };
         let ancestors = list(row, "proc_ancestors");
         if ancestors.is_empty() {
@@ -230,7 +235,9 @@ impl Given {
 
     fn of_type(self, kind: &DataType) -> Result<Value, String> {
         Ok(match (kind, self) {
-            (DataType::List(item), Self::List(values)) if *item.data_type() == DataType::Utf8 => json!(values),
+            (DataType::List(item), Self::List(values)) if *item.data_type() == DataType::Utf8 => {
+                json!(values)
+            }
             (DataType::List(item), Self::Text(text)) if *item.data_type() == DataType::Utf8 => json!([text]),
             (DataType::Int64, Self::Text(text)) => {
                 json!(text.parse::<i64>().map_err(|_| "a number was expected".to_owned())?)

@@ -31,7 +31,7 @@ pub(super) struct Builder {
 
 /// Everything that keeps a condition from being compiled.
 pub(crate) fn problems(source: Source, condition: &Expr) -> Vec<Problem> {
-    let mut builder = Builder::new(source);
+    let mut builder = Builder::new(source, &Domains::default());
     let mut problems = Vec::new();
     condition.checks(&mut |check| {
         if let Err(problem) = builder.check(check)
@@ -92,14 +92,14 @@ fn access(source: Source, field: &FieldRef) -> Result<Access, Problem> {
 // === impl Builder ===
 
 impl Builder {
-    pub(super) fn new(source: Source) -> Self {
+    pub(super) fn new(source: Source, domains: &Domains) -> Self {
         let (terms, leaves) = (Vec::new(), Vec::new());
         let (term_ids, leaf_ids) = (HashMap::new(), HashMap::new());
-        Self { source, terms, term_ids, leaves, leaf_ids, domains: Domains::default() }
+        Self { source, terms, term_ids, leaves, leaf_ids, domains: domains.clone() }
     }
 
-    pub(super) fn finish(self) -> (Vec<Term>, Vec<Leaf>, Domains) {
-        (self.terms, self.leaves, self.domains)
+    pub(super) fn finish(self) -> (Vec<Term>, Vec<Leaf>) {
+        (self.terms, self.leaves)
     }
 
     /// The tree of a condition that has no problems.

@@ -173,13 +173,18 @@ fn domain_names_stand_for_the_addresses_that_were_found() {
     let found = |compiled: &Compiled| -> Vec<usize> {
         compiled.matches(&rows, Matching::All).iter().map(|found| found.row).collect()
     };
-    let compiled = compile(Source::Syscall, &rule("fd.sip.name in (a.example, b.example)"));
-    assert_eq!(compiled.domains().names(), ["a.example", "b.example"]);
+    let ready = |condition: &str| {
+        let text = RuleText { name: "test.yaml".to_owned(), text: rule(condition) };
+        let set = load(&[text]).rules;
+        (set.domains().clone(), set.compile(Source::Syscall))
+    };
+    let (domains, compiled) = ready("fd.sip.name in (a.example, b.example)");
+    assert_eq!(domains.names(), ["a.example", "b.example"]);
     assert_eq!(found(&compiled), Vec::<usize>::new());
-    compiled.domains().put("b.example", ["10.0.0.2".parse().unwrap(), "::1".parse().unwrap()]);
+    domains.put("b.example", ["10.0.0.2".parse().unwrap(), "::1".parse().unwrap()]);
     assert_eq!(found(&compiled), [1, 2]);
-    let differs = compile(Source::Syscall, &rule("fd.sip.name != a.example"));
-    differs.domains().put("a.example", ["10.0.0.1".parse().unwrap()]);
+    let (domains, differs) = ready("fd.sip.name != a.example");
+    domains.put("a.example", ["10.0.0.1".parse().unwrap()]);
     assert_eq!(found(&differs), [1, 2]);
 }
 

@@ -40,7 +40,7 @@ pub(super) fn expand(collected: &Collected, report: &mut Report) -> RuleSet {
         }
     }
     expander.unused(report);
-    RuleSet { rules }
+    RuleSet { rules, ..RuleSet::default() }
 }
 
 struct Expander<'a> {
