@@ -51,7 +51,11 @@ fn print_text(loaded: &Loaded, tests: Option<&CaseReport>) {
     say!("{} rules load", loaded.rules.len());
     if let Some(tests) = tests {
         let untested = tests.untested.len();
-        say!("{} events judged as their tests say, {} not; {untested} rules without a test", tests.passed, tests.failures.len());
+        say!(
+            "{} events judged as their tests say, {} not; {untested} rules without a test",
+            tests.passed,
+            tests.failures.len()
+        );
     }
 }
 

@@ -23,6 +23,7 @@ pub mod config;
 mod containers;
 mod delivery;
 mod error;
+mod falco;
 pub mod features;
 mod kube;
 mod metrics;

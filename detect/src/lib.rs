@@ -38,8 +38,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 
-pub use bailiwick_rules::Alert;
 pub use ask::{Ask, AskError};
+pub use bailiwick_rules::Alert;
 pub use config::Config;
 pub use error::DetectError;
 pub use rulebook::{BUILT_IN_NAME, BUILT_IN_RULES};
@@ -199,7 +199,7 @@ async fn reload(config: Config, rules: Current, metrics: Metrics, stop: Cancella
             Reload::Same => continue,
             Reload::New(book) => {
                 tracing::info!(rules = book.rules(), "rule files changed, the new rules run now");
-                rules.set(book);
+                rules.set(*book);
                 complaint.clear();
                 "loaded"
             }

@@ -100,7 +100,7 @@ pub(crate) enum Reload {
     /// Nothing has changed.
     Same,
     /// These rules now.
-    New(Rulebook),
+    New(Box<Rulebook>),
     /// The files are worse than before: the old rules go on.
     Refused(String),
 }
@@ -131,7 +131,7 @@ impl Watch {
             // an error most likely was saved half-way.
             Ok(book) => match book.diagnostics.first().filter(|first| first.is_error()) {
                 Some(first) => Reload::Refused(first.to_string()),
-                None => Reload::New(book),
+                None => Reload::New(Box::new(book)),
             },
             Err(error) => Reload::Refused(error.to_string()),
         }
@@ -166,7 +166,7 @@ mod tests {
         assert!(matches!(watch.look(), Reload::Refused(_)));
         fs::write(&file, format!("{RULE}{}", RULE.replace("rule: R", "rule: S"))).unwrap();
         let Reload::New(book) = watch.look() else { panic!("not reloaded") };
-        current.set(book);
+        current.set(*book);
         assert_eq!(current.get().rules(), 2);
     }
 }

@@ -23,9 +23,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::DetectError;
-use bailiwick_rules::Alert;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use bailiwick_rules::Alert;
 
 /// Called with every alert the moment it is raised; must not block.
 pub type OnAlert = Arc<dyn Fn(&Alert) + Send + Sync>;

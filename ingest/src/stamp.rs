@@ -109,13 +109,13 @@ fn event_times(wire: &RecordBatch, now_us: i64) -> Result<Times, ArrowError> {
 /// How the owner of each row of one batch is found.
 struct Owners<'a> {
     /// Tried in order.
-    claims: Vec<Claimed<'a>>,
+    claims: Vec<Claimed>,
     otherwise: Otherwise<'a>,
 }
 
 /// One text column with the entries that claim each of its distinct values.
-struct Claimed<'a> {
-    keys: &'a Int32Array,
+struct Claimed {
+    keys: Int32Array,
     candidates: Vec<Vec<usize>>,
 }
 
@@ -146,11 +146,15 @@ impl<'a> Owners<'a> {
                 (claims, Otherwise::Fixed(TenantId::cluster()))
             }
             Table::Alerts | Table::Queries => {
+                let claims = match table {
+                    Table::Alerts => vec![Claimed::of_fields(wire, mapping)?],
+                    _ => vec![],
+                };
                 let (keys, values) = texts(wire, "owner")?;
                 let owner = |name: Option<&str>| name.and_then(|name| name.parse().ok());
                 let owners =
                     values.iter().map(|name| owner(name).unwrap_or_else(TenantId::unassigned)).collect();
-                (vec![], Otherwise::Named { keys, owners })
+                (claims, Otherwise::Named { keys, owners })
             }
             Table::Losses => (vec![], Otherwise::Fixed(TenantId::host())),
         };
@@ -175,16 +179,32 @@ impl<'a> Owners<'a> {
     }
 }
 
-impl<'a> Claimed<'a> {
-    fn of(wire: &'a RecordBatch, name: &str, claim: Claim, mapping: &Mapping) -> Result<Self, ArrowError> {
+impl Claimed {
+    fn of(wire: &RecordBatch, name: &str, claim: Claim, mapping: &Mapping) -> Result<Self, ArrowError> {
         let (keys, values) = texts(wire, name)?;
         let candidates =
             values.iter().map(|value| value.map_or(vec![], |value| mapping.candidates(claim, value)));
-        Ok(Self { keys, candidates: candidates.collect() })
+        Ok(Self { keys: keys.clone(), candidates: candidates.collect() })
+    }
+
+    /// Alerts that others raised do not know tenants, only the namespace in their
+    /// fields. Where an alert names its owner, that counts.
+    fn of_fields(wire: &RecordBatch, mapping: &Mapping) -> Result<Self, ArrowError> {
+        let (owners, _) = texts(wire, "owner")?;
+        let (keys, fields) = texts(wire, "output_fields")?;
+        let keys: Int32Array =
+            keys.iter().zip(owners).map(|(key, owner)| key.filter(|_| owner.is_none())).collect();
+        let mut candidates = vec![Vec::new(); fields.len()];
+        for key in keys.iter().flatten().filter_map(|key| usize::try_from(key).ok()) {
+            let namespace = namespace(fields.value(key));
+            candidates[key] =
+                namespace.map_or(vec![], |namespace| mapping.candidates(Claim::Namespace, &namespace));
+        }
+        Ok(Self { keys, candidates })
     }
 
     fn owner<'m>(&self, row: usize, time_us: i64, mapping: &'m Mapping) -> Option<&'m TenantId> {
-        let candidates = self.candidates.get(key(self.keys, row)?)?;
+        let candidates = self.candidates.get(key(&self.keys, row)?)?;
         mapping.in_effect(candidates, time_us)
     }
 }
@@ -200,6 +220,13 @@ impl Otherwise<'_> {
             Self::Named { keys, owners } => key(keys, row).and_then(|key| owners.get(key)).unwrap_or(nobody),
         }
     }
+}
+
+/// The namespace that an alert's fields name, a system call's or a request's.
+fn namespace(fields: &str) -> Option<String> {
+    let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(fields).ok()?;
+    let text = |name: &str| fields.get(name).and_then(serde_json::Value::as_str);
+    text("k8s.ns.name").or_else(|| text("ka.target.namespace")).map(str::to_owned)
 }
 
 fn key(keys: &Int32Array, row: usize) -> Option<usize> {

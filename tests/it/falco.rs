@@ -102,10 +102,12 @@ fn all_are_told(up: &Up, cases: &[Case], known: &BTreeMap<&str, &str>) {
             .collect();
         assert!(
             began.elapsed() < PATIENCE,
-            "{} of {} without an alert:\n{}",
+            "{} of {} without an alert:\n{}\nlosses: {:?}",
             lines.len(),
             cases.len(),
-            lines.join("\n")
+            lines.join("\n"),
+            // What was not seen can raise nothing.
+            up.rows("SELECT lane, class, reason, sum(count) FROM losses GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"),
         );
         std::thread::sleep(std::time::Duration::from_millis(500));
     };
@@ -184,7 +186,8 @@ fn a_busy_build_raises_no_alarm() {
     let cgroup = Cgroup::new(&name, "work");
     let built = cgroup.shell(&busy_build(&dir.path().join("work"))).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let last = "SELECT count(*) FROM syscalls WHERE tenant = 'build' AND proc_cmdline LIKE '%the-build-is-done%'";
+    let last =
+        "SELECT count(*) FROM syscalls WHERE tenant = 'build' AND proc_cmdline LIKE '%the-build-is-done%'";
     up.wait_for_count(last, 1);
     let events = up.count("SELECT count(*) FROM syscalls WHERE tenant = 'build'");
     assert!(events > 1_000, "{events} events are no busy build");
@@ -207,8 +210,11 @@ fn busy_build(work: &Path) -> String {
         "[package]\nname = \"busy\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n",
     )
     .unwrap();
-    std::fs::write(work.join("build.rs"), "fn main() { std::process::Command::new(\"id\").output().unwrap(); }")
-        .unwrap();
+    std::fs::write(
+        work.join("build.rs"),
+        "fn main() { std::process::Command::new(\"id\").output().unwrap(); }",
+    )
+    .unwrap();
     std::fs::write(source.join("main.rs"), "fn main() {}\n#[test]\nfn works() {}\n").unwrap();
     let (at, path) = (work.display(), std::env::var("PATH").unwrap());
     format!(

@@ -1,4 +1,5 @@
-//! The API server's audit webhook: `POST /k8s-audit` with an `EventList`.
+//! The API server's audit webhook, `POST /k8s-audit` with an `EventList`, and at
+//! the same door Falco's alerts, `POST /falco` with one alert each.
 //!
 //! ```text
 //!   200  every item that is an event is in the spool; malformed ones are named
@@ -33,6 +34,7 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Enabled, Webhook};
+use crate::falco;
 use crate::metrics::Metrics;
 use crate::outlet::{Lane, Outlet};
 use crate::{CollectorError, Config, SourceState, SourceStatus, Started};
@@ -95,6 +97,7 @@ fn cannot_listen(section: &Webhook, error: &std::io::Error) -> Started {
 fn router(hook: Hook, max_body_bytes: usize) -> Router {
     Router::new()
         .route("/k8s-audit", post(receive))
+        .route("/falco", post(receive_falco))
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .with_state(hook)
 }
@@ -155,6 +158,32 @@ async fn receive(State(hook): State<Hook>, headers: HeaderMap, body: Bytes) -> R
     }
 }
 
+/// Falco posts an alert once and again only after a time-out, so it is answered
+/// when the alert is in the spool.
+async fn receive_falco(State(hook): State<Hook>, headers: HeaderMap, body: Bytes) -> Response {
+    if !hook.admits(&headers) {
+        let told =
+            "put the token of collector.webhook.token_file into http_output.url as https://falco:TOKEN@host";
+        return (StatusCode::UNAUTHORIZED, told).into_response();
+    }
+    let row = match falco::row(&body, hook.outlet.node(), hook.outlet.cluster()) {
+        Ok(row) => row,
+        Err(error) => {
+            let error = error.to_string();
+            hook.outlet.lost("audit", "alert", "malformed", 1, &format!("falco: {error}"));
+            return (StatusCode::BAD_REQUEST, error).into_response();
+        }
+    };
+    let kept = hook.outlet.keep(Table::Alerts, Lane::Audit, row, None);
+    match tokio::time::timeout(SPOOL_PATIENCE, kept).await {
+        Ok(true) => StatusCode::NO_CONTENT.into_response(),
+        _ => {
+            hook.outlet.lost("audit", "alert", "spool_full", 1, "falco");
+            (StatusCode::SERVICE_UNAVAILABLE, "the spool takes nothing now").into_response()
+        }
+    }
+}
+
 /// Why a whole body is not taken.
 enum Refusal {
     Busy,
@@ -171,7 +200,7 @@ impl Hook {
     fn admits(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
         let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        sent.and_then(|value| value.strip_prefix("Bearer ")).is_some_and(|sent| token.is(sent))
+        sent.is_some_and(|sent| token.is_sent_as(sent))
     }
 
     /// Spools every event of a body.

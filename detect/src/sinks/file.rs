@@ -7,8 +7,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use crate::DetectError;
-use bailiwick_rules::Alert;
 use crate::metrics::Metrics;
+use bailiwick_rules::Alert;
 
 pub(super) const NAME: &str = "file";
 

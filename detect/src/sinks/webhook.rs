@@ -7,9 +7,9 @@ use reqwest::header::CONTENT_TYPE;
 use tokio::sync::mpsc;
 
 use crate::DetectError;
-use bailiwick_rules::Alert;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use bailiwick_rules::Alert;
 
 pub(super) const NAME: &str = "webhook";
 const FIRST_WAIT: Duration = Duration::from_millis(200);

@@ -96,3 +96,28 @@ fn a_batch_without_rows_can_be_stamped_for_every_table() {
         assert_eq!(stamped.batch.schema(), table.stamped_schema());
     }
 }
+
+#[test]
+fn an_alert_of_somebody_elses_belongs_to_its_namespace() {
+    let owners = [Some("ops"), None, None, None, None];
+    let fields = [
+        Some(r#"{"k8s.ns.name":"shop"}"#),
+        Some(r#"{"k8s.ns.name":"shop"}"#),
+        Some(r#"{"ka.target.namespace":"shop-1","k8s.ns.name":null}"#),
+        Some(r#"{"k8s.ns.name":"else"}"#),
+        Some("no JSON"),
+    ];
+    let schema = Table::Alerts.wire_schema();
+    let column = |field: &Arc<arrow::datatypes::Field>| -> ArrayRef {
+        match field.name().as_str() {
+            "owner" => text(owners.into_iter()),
+            "output_fields" => text(fields.into_iter()),
+            _ => new_null_array(field.data_type(), owners.len()),
+        }
+    };
+    let batch = RecordBatch::try_new(schema.clone(), schema.fields().iter().map(column).collect()).unwrap();
+    let stamped = stamp(Table::Alerts, &batch, &mapping(), NOW_US).unwrap();
+    let tenants = stamped.batch.column_by_name("tenant").unwrap().as_dictionary::<Int32Type>();
+    let found: Vec<_> = tenants.downcast_dict::<StringArray>().unwrap().into_iter().flatten().collect();
+    assert_eq!(found, ["ops", "shop", "shop", "_unassigned", "_unassigned"]);
+}

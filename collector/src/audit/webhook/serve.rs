@@ -139,10 +139,33 @@ impl Token {
         }
     }
 
-    /// Compares in a time that tells nothing but the length.
-    pub(super) fn is(&self, sent: &str) -> bool {
-        self.0.as_bytes().ct_eq(sent.as_bytes()).into()
+    /// Whether an `authorization` header presents it: as the API server does, or
+    /// as the password of the user `falco`, which is all that Falco's HTTP client
+    /// can be told. Compares in a time that tells nothing but the length.
+    pub(super) fn is_sent_as(&self, header: &str) -> bool {
+        let is = |expected: &str, sent: &str| -> bool { expected.as_bytes().ct_eq(sent.as_bytes()).into() };
+        match header.split_once(' ') {
+            Some(("Bearer", sent)) => is(&self.0, sent),
+            Some(("Basic", sent)) => is(&base64(format!("falco:{}", self.0).as_bytes()), sent),
+            _ => false,
+        }
     }
+}
+
+/// RFC 4648, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let digit = usize::try_from(bits >> (18 - 6 * place) & 63).unwrap_or(0);
+            let digit = DIGITS.get(digit).copied().unwrap_or(b'=');
+            text.push(if place > chunk.len() { '=' } else { char::from(digit) });
+        }
+    }
+    text
 }
 
 impl fmt::Debug for Token {

@@ -38,13 +38,22 @@ async fn post(addr: SocketAddr, headers: &str, body: &str) -> (u16, String) {
 }
 
 async fn post_over(
+    stream: impl AsyncReadExt + AsyncWriteExt + Unpin,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
+    post_to("/k8s-audit", stream, headers, body).await
+}
+
+async fn post_to(
+    path: &str,
     mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin,
     headers: &str,
     body: &str,
 ) -> (u16, String) {
     let length = body.len();
     let head = format!(
-        "POST /k8s-audit HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     // A refused body may not be read to its end.
@@ -226,4 +235,31 @@ async fn a_full_spool_answers_that_it_is_busy() {
             "and the repeated one is not taken for known"
         );
     }
+}
+
+/// Goal: Falco's alerts come in at the same door, by the same token, which Falco
+/// can only present as a password; what is no alert is counted and told.
+#[tokio::test(flavor = "multi_thread")]
+async fn falcos_alerts_come_in_by_the_same_token() {
+    let mut spooled = spooled();
+    let token = spooled.dir.path().join("token");
+    std::fs::write(&token, "sesame\n").unwrap();
+    spooled.config.webhook.token_file = Some(token);
+    let addr = started(&spooled).await.unwrap().addr.unwrap();
+    let alert = r#"{"rule":"R","priority":"Notice","time":"2026-11-24T01:02:03.000000004Z","output":"01:02:03.000000004: Notice seen","output_fields":{"k8s.ns.name":"shop"}}"#;
+    let post = async |headers: &str, body: &str| {
+        post_to("/falco", TcpStream::connect(addr).await.unwrap(), headers, body).await
+    };
+    // "falco:sesame" and "falco:simsim".
+    let (right, wrong) =
+        ("authorization: Basic ZmFsY286c2VzYW1l\r\n", "authorization: Basic ZmFsY286c2ltc2lt\r\n");
+    for refused in ["", wrong, "authorization: Bearer simsim\r\n", "authorization: sesame\r\n"] {
+        assert_eq!(post(refused, alert).await.0, 401, "{refused}");
+    }
+    assert_eq!(post(right, alert).await.0, 204);
+    assert_eq!(post("authorization: Bearer sesame\r\n", alert).await.0, 204);
+    assert_eq!(spooled.texts(Table::Alerts, "output", 2).await, ["seen", "seen"]);
+    let (status, told) = post(right, "12:00:00: Notice seen").await;
+    assert!(status == 400 && told.contains("json_output: true"), "{told}");
+    assert!(spooled.losses(1).await[0].starts_with("malformed: falco: "));
 }
