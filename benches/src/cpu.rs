@@ -10,6 +10,12 @@ pub fn used() -> Option<Duration> {
     ticks([11, 12])
 }
 
+/// How long the calling thread has had a processor; `None` where the kernel does not count.
+pub fn used_by_thread() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+}
+
 /// User and system time of all children that have ended.
 pub fn used_by_children() -> Option<Duration> {
     ticks([13, 14])

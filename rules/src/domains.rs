@@ -37,6 +37,22 @@ impl Domains {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), addresses);
     }
 
+    /// What a name stands for; nothing while that is not known.
+    pub fn addresses(&self, name: &str) -> Vec<IpAddr> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
+    }
+
+    /// Takes over what others know of the same names, so that rules that were
+    /// loaded again need not wait.
+    pub fn learn_from(&self, others: &Self) {
+        for name in self.names() {
+            let known = others.addresses(&name);
+            if !known.is_empty() {
+                self.put(&name, known);
+            }
+        }
+    }
+
     pub(crate) fn ask_for(&self, name: &str) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default();
     }

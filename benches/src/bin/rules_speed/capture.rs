@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::Outcome;
 
 /// Kinds of block that hold one event.
-const EVENTS: [u32; 7] = [0x204, 0x208, 0x216, 0x217, 0x218, 0x221, 0x222];
+const EVENTS: [u32; 4] = [0x204, 0x208, 0x216, 0x217];
 
 /// Writes a capture with its events so many times over; how many those are.
 ///
@@ -46,8 +46,8 @@ pub(super) fn repeat(from: &Path, times: usize, to: &Path) -> Outcome<usize> {
     Ok(count * times)
 }
 
-/// The capture's rows as batches of the wire schema.
-pub(super) fn batches(capture: &Path, batch_rows: usize) -> Outcome<Vec<RecordBatch>> {
+/// The capture's rows as a batch of the wire schema.
+pub(super) fn batch(capture: &Path, batch_rows: usize) -> Outcome<RecordBatch> {
     let text = std::fs::read_to_string(capture.with_extension("jsonl"))?;
     let rows =
         text.lines().map(|line| serde_json::from_str::<Map<String, Value>>(line).map(|row| stored(&row)));
@@ -66,7 +66,7 @@ pub(super) fn batches(capture: &Path, batch_rows: usize) -> Outcome<Vec<RecordBa
     let once = RecordBatch::try_new(Arc::new(loosened(&wire)), columns.collect::<Result<_, _>>()?)?;
     // As many as fill one batch of the size that the other events have.
     let copies = vec![&once; batch_rows.div_ceil(once.num_rows())];
-    Ok(vec![concat_batches(&once.schema(), copies)?])
+    Ok(concat_batches(&once.schema(), copies)?)
 }
 
 fn loosened(schema: &Schema) -> Schema {
