@@ -7,11 +7,27 @@ const TICKS_PER_S: u64 = 100;
 
 /// User and system time of all threads so far; `None` where there is no procfs.
 pub fn used() -> Option<Duration> {
+    ticks([11, 12])
+}
+
+/// How long the calling thread has had a processor; `None` where the kernel does not count.
+pub fn used_by_thread() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+}
+
+/// User and system time of all children that have ended.
+pub fn used_by_children() -> Option<Duration> {
+    ticks([13, 14])
+}
+
+/// The sum of two counts of `/proc/self/stat`, numbered from what follows the name.
+fn ticks(at: [usize; 2]) -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The name in parentheses may hold anything, even spaces.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
-    Some(Duration::from_millis((ticks(11)? + ticks(12)?) * 1_000 / TICKS_PER_S))
+    let count = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    Some(Duration::from_millis((count(at[0])? + count(at[1])?) * 1_000 / TICKS_PER_S))
 }
 
 /// The most memory that this process ever had resident, bytes.

@@ -18,6 +18,7 @@ mod error;
 mod evaluate;
 mod follow;
 mod metrics;
+mod names;
 mod place;
 mod rulebook;
 mod schedule;
@@ -126,6 +127,7 @@ impl Detect {
             schedule,
         };
         let seen = Seen::new(config.remembered_alerts);
+        let looking = names::keep_looking(rules.clone(), stop.clone());
         let reloading = reload(config.clone(), rules.clone(), metrics.clone(), stop.clone());
         let follower = Follower {
             config,
@@ -143,6 +145,7 @@ impl Detect {
             ("follow", tokio::spawn(follower.run())),
             ("schedule", tokio::spawn(scheduler.run())),
             ("reload", tokio::spawn(reloading)),
+            ("names", tokio::spawn(looking)),
             ("save", tokio::spawn(saving)),
         ];
         Ok(Self { rules, detections: count, tasks, sink_tasks })

@@ -84,6 +84,7 @@ impl Current {
     }
 
     pub(crate) fn set(&self, book: Rulebook) {
+        book.set.domains().learn_from(self.get().set.domains());
         self.in_use.set(Arc::clone(&book.set));
         *self.book.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
     }

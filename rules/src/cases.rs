@@ -151,7 +151,7 @@ impl<'a> Item<'a> {
         let matched = match events.batch() {
             Ok(batch) => {
                 let rule = Rule { enabled: true, ..self.rule.clone() };
-                let alone = RuleSet { rules: vec![rule] }.compile(self.rule.source);
+                let alone = RuleSet { rules: vec![rule], ..RuleSet::default() }.compile(self.rule.source);
                 alone.matches(&batch, Matching::All).iter().map(|found| found.row).collect::<HashSet<_>>()
             }
             Err(error) => {

@@ -15,6 +15,7 @@
 mod bits;
 mod build;
 mod column;
+mod derived;
 pub(crate) mod evttype;
 mod json;
 mod leaf;
@@ -33,6 +34,7 @@ use build::Builder;
 use evttype::Types;
 use leaf::Leaf;
 
+use crate::domains::Domains;
 use crate::loader::{Rule, RuleSet, Source};
 
 /// Whether an event raises one alert or as many as there are rules that match.
@@ -106,13 +108,24 @@ struct Group {
 impl RuleSet {
     /// Makes the enabled rules of a source ready to run.
     pub fn compile(&self, source: Source) -> Compiled {
-        let mut builder = Builder::new(source);
+        let mut builder = Builder::new(source, &self.domains);
         let enabled = self.rules.iter().filter(|rule| rule.enabled && rule.source == source);
         let rules: Vec<_> = enabled.map(|rule| (rule.clone(), builder.node(&rule.condition))).collect();
         let types: Vec<Types> = rules.iter().map(|(rule, _)| evttype::types(&rule.condition)).collect();
         let (terms, leaves) = builder.finish();
         let classes = Classes::new(source, &types);
         Compiled { source, rules, terms, leaves, classes }
+    }
+
+    /// A set of these rules that shares what is known of domain names.
+    pub fn with_rules(&self, rules: Vec<Rule>) -> Self {
+        Self { rules, domains: self.domains.clone() }
+    }
+
+    /// The domain names that its compiled rules compare addresses with, for
+    /// whoever can look them up: without addresses no event is of a name.
+    pub fn domains(&self) -> &Domains {
+        &self.domains
     }
 
     /// How many rules there are, the disabled ones too.
@@ -323,5 +336,7 @@ impl Classes {
     }
 }
 
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;

@@ -31,12 +31,50 @@ pub(crate) enum Access {
     EventNumber,
     /// The same for every event.
     Constant(&'static str),
+    /// The same number for every event.
+    Number(i64),
+    /// The same truth for every event.
+    Truth(bool),
+    /// 1 for an event that returned an error, nothing for others.
+    ErrorCount,
+    /// 1 for events of this type, 0 for others.
+    TypeIs(String),
+    /// Whether the event's type is one of these.
+    TypeAmong(&'static [&'static str]),
+    /// `read` or `write`, for events that do.
+    IoDirection,
+    /// The whole seconds of a time column.
+    TimeSeconds(&'static str),
+    /// The nanoseconds of a time column beyond the whole second.
+    TimeRest(&'static str),
+    /// How far a time column is from this time, in nanoseconds.
+    Around(i64),
     /// No event ever has it.
     Nothing,
     /// A column of addresses, compared as addresses.
     Ip(&'static str),
     /// A column of addresses, compared with networks.
     Net(&'static str),
+    /// Whether two integer columns are equal.
+    Same(&'static str, &'static str),
+    /// The part of a device number.
+    Device(&'static str, DevicePart),
+    /// The first twelve characters of an id; a shorter word as it is.
+    ShortId(&'static str),
+    /// The container's short id, a colon, and a text column; no id on the host.
+    InContainer(&'static str),
+    /// `proc.exe` and the arguments.
+    ExeLine,
+    /// Thread and descriptor number, written one after the other.
+    FdUid,
+    /// The pid of the oldest shell among the process and its ancestors.
+    LoginShell,
+    /// Something of one of the container's mounts.
+    Mount(MountPart, String),
+    /// A path that the call was about.
+    Path(PathOf),
+    /// A column of addresses, compared with those of domain names; never printed.
+    Domain(&'static str),
     /// Either end's address.
     AnyIp,
     /// Either end's address, compared with networks.
@@ -45,6 +83,8 @@ pub(crate) enum Access {
     AnyPort,
     /// The value of this name in a list of pairs.
     Pair(&'static str, String),
+    /// The value of the n-th pair.
+    PairAt(&'static str, usize),
     /// All pairs as one text, with what stands inside a pair and between pairs.
     Pairs(&'static str, &'static str, &'static str),
     /// Something of the n-th ancestor, the parent being 0.
@@ -65,6 +105,43 @@ pub(crate) enum Access {
     Json(JsonPath),
     /// A list of values in a JSON column.
     JsonList(JsonPath),
+    /// `true` if some value in a JSON column is, `false` if none is.
+    JsonAny(JsonPath),
+    /// `true` if a value in a JSON column is this, or begins so before a `*`.
+    JsonHas(JsonPath, String),
+}
+
+/// Which half of a device number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum DevicePart {
+    Major,
+    Minor,
+}
+
+/// Something of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum MountPart {
+    Whole,
+    Source,
+    Destination,
+    Mode,
+    Writable,
+    Propagation,
+}
+
+/// Which of a call's paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum PathOf {
+    /// `fs.path.name`: the one path of a call that went through.
+    Name,
+    /// `fs.path.source`: what a new name stands for, or was renamed.
+    Source,
+    /// `fs.path.target`: where to.
+    Target,
+    /// `evt.abspath`, `evt.abspath.src`: below a folder's descriptor.
+    AbsoluteSource,
+    /// `evt.abspath.dst`: the second such path.
+    AbsoluteTarget,
 }
 
 /// How a time is printed.
@@ -72,8 +149,12 @@ pub(crate) enum Access {
 pub(crate) enum TimeForm {
     /// `15:04:05.000000000`
     Clock,
+    /// `15:04:05`
+    ClockSeconds,
     /// `2006-01-02 15:04:05.000000000`
     DateTime,
+    /// `2006-01-02 15:04:05`
+    DateTimeSeconds,
     /// `2006-01-02T15:04:05.000000000+0000`
     Iso8601,
 }
@@ -112,6 +193,12 @@ pub(crate) enum JsonForm {
     AsIs,
     /// An image reference without tag and digest.
     Repository,
+    /// `hostPort` of a port, or else its `containerPort`.
+    Port,
+    /// The names of the keys, without `name`.
+    Keys,
+    /// A container's own value of this in its security context, else the pod's, else 0.
+    Effective(&'static str),
 }
 
 /// What the type of a value allows to be done with it.
@@ -122,6 +209,7 @@ pub(crate) enum Type {
     Bool,
     Ip,
     Net,
+    Domain,
     List,
 }
 
@@ -171,6 +259,12 @@ impl Access {
             | Self::TimeText(name, _)
             | Self::Ip(name)
             | Self::Net(name)
+            | Self::Domain(name)
+            | Self::TimeSeconds(name)
+            | Self::TimeRest(name)
+            | Self::Device(name, _)
+            | Self::ShortId(name)
+            | Self::PairAt(name, _)
             | Self::Pair(name, _)
             | Self::Pairs(name, ..)
             | Self::List(name)
@@ -180,11 +274,23 @@ impl Access {
             | Self::UriParam(name, _) => vec![name],
             Self::DurationNs(from, to) => vec![from, to],
             Self::EventNumber => vec!["seq"],
-            Self::Constant(_) | Self::Nothing => Vec::new(),
+            Self::Constant(_) | Self::Number(_) | Self::Truth(_) | Self::Nothing => Vec::new(),
+            Self::ErrorCount => vec!["evt_failed"],
+            Self::TypeIs(_) | Self::TypeAmong(_) | Self::IoDirection => vec!["evt_type"],
+            Self::Around(_) => vec!["time"],
+            Self::Same(one, other) => vec![one, other],
+            Self::InContainer(name) => vec!["container_id", name],
+            Self::ExeLine => vec!["proc_exe", "proc_args"],
+            Self::FdUid => vec!["thread_tid", "fd_num"],
+            Self::LoginShell => vec!["proc_pid", "proc_name", "proc_ancestors"],
+            Self::Mount(..) => vec!["container_mounts"],
+            Self::Path(_) => vec!["evt_type", "evt_arg", "evt_rawres", "fd_name", "proc_cwd"],
             Self::AnyIp | Self::AnyNet => vec!["fd_lip", "fd_rip", "fd_cip", "fd_sip"],
             Self::AnyPort => vec!["fd_lport", "fd_rport", "fd_cport", "fd_sport"],
             Self::Ancestor(..) | Self::AnyAncestor(_) => vec!["proc_ancestors"],
-            Self::Json(path) | Self::JsonList(path) => vec![path.column],
+            Self::Json(path) | Self::JsonList(path) | Self::JsonAny(path) | Self::JsonHas(path, _) => {
+                vec![path.column]
+            }
         }
     }
 
@@ -193,10 +299,13 @@ impl Access {
             Self::Int(_) | Self::TimeNs(_) | Self::DurationNs(..) | Self::EventNumber | Self::AnyPort => {
                 Type::Int
             }
+            Self::Number(_) | Self::ErrorCount | Self::TypeIs(_) | Self::LoginShell => Type::Int,
+            Self::TimeSeconds(_) | Self::TimeRest(_) | Self::Around(_) | Self::Device(..) => Type::Int,
             Self::Ancestor(_, Part::Pid) => Type::Int,
-            Self::Bool(_) => Type::Bool,
+            Self::Bool(_) | Self::Truth(_) | Self::TypeAmong(_) | Self::Same(..) => Type::Bool,
             Self::Ip(_) | Self::AnyIp => Type::Ip,
             Self::Net(_) | Self::AnyNet => Type::Net,
+            Self::Domain(_) => Type::Domain,
             Self::List(_) | Self::JsonList(_) => Type::List,
             _ => Type::Text,
         }

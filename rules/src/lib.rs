@@ -22,6 +22,7 @@ mod compile;
 #[cfg(test)]
 mod corpus;
 mod diagnostic;
+mod domains;
 mod fields;
 pub mod filter;
 mod loader;
@@ -35,6 +36,7 @@ pub use alert::{Alert, alert_id, event_alert_id};
 pub use cases::{CaseFailure, CaseReport, is_case_file, run_cases};
 pub use compile::{Compiled, Match, Matching};
 pub use diagnostic::{Code, Diagnostic, Severity};
+pub use domains::Domains;
 pub use loader::{Loaded, Priority, Rule, RuleSet, RuleText, Source, load};
 pub use output::{Output, OutputError};
 pub use rulebook::Rulebook;

@@ -21,6 +21,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::diagnostic::{Code, Diagnostic};
+use crate::domains::Domains;
 use crate::filter::Expr;
 use crate::yaml::{self, Mark, Node};
 
@@ -47,6 +48,8 @@ pub struct Loaded {
 pub struct RuleSet {
     /// The rules.
     pub rules: Vec<Rule>,
+    /// Shared by everything that is compiled from the set.
+    pub(crate) domains: Domains,
 }
 
 /// One rule with everything substituted.
@@ -135,13 +138,23 @@ pub(crate) struct Refused {
 
 /// Loads files in order; later ones may append to or override earlier ones.
 pub fn load(files: &[RuleText]) -> Loaded {
-    let mut report = Report::new(files);
+    let files: Vec<RuleText> = files.iter().map(with_line_feeds).collect();
+    let mut report = Report::new(&files);
     let mut collected = collect::Collected::default();
     for (index, file) in files.iter().enumerate() {
         read_file(index, &file.text, &mut collected, &mut report);
     }
     let rules = expand::expand(&collected, &mut report);
     Loaded { rules, diagnostics: report.diagnostics }
+}
+
+/// YAML ends a line at a carriage return too; everything here counts line feeds.
+fn with_line_feeds(file: &RuleText) -> RuleText {
+    let text = match file.text.contains('\r') {
+        true => file.text.replace("\r\n", "\n").replace('\r', "\n"),
+        false => file.text.clone(),
+    };
+    RuleText { name: file.name.clone(), text }
 }
 
 fn read_file(file: usize, text: &str, collected: &mut collect::Collected, report: &mut Report) {
@@ -192,7 +205,10 @@ impl Report {
     fn add_at(&mut self, place: &Place, code: Code, message: String, at: Mark, length: usize) {
         let file = self.files.get(place.file);
         let line = file.and_then(|file| file.lines.get(at.line.checked_sub(1)?));
-        let snippet = line.map(|line| line.chars().take(400).collect()).unwrap_or_default();
+        let snippet: String = line.map(|line| line.chars().take(400).collect()).unwrap_or_default();
+        // Without a length of its own it is about the word that begins there.
+        let word = snippet.chars().skip(at.column.saturating_sub(1)).take_while(|c| !c.is_whitespace());
+        let length = if length > 1 { length } else { word.count().max(1) };
         self.diagnostics.push(Diagnostic {
             file: self.file_name(place),
             line: at.line,

@@ -138,8 +138,9 @@ fn field(source: Source, text: &str) -> Result<(Part, usize), OutputError> {
     }
     let written = text[..len].to_owned();
     let term = match fields::lookup(source, &FieldRef { name: name.clone(), arg, at: 0 }) {
+        // Names are looked up to be compared; an address alone does not tell its name.
+        Lookup::Unfilled | Lookup::Filled(Access::Domain(_)) => None,
         Lookup::Filled(access) => Some(Term::Field(access)),
-        Lookup::Unfilled => None,
         Lookup::Unknown => {
             return Err(OutputError { message: format!("unknown field {written}"), word: name });
         }

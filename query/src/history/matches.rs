@@ -100,7 +100,7 @@ fn only(rules: &RuleSet, name: &str) -> DfResult<RuleSet> {
     };
     let mut rule = rule.clone();
     rule.enabled = true;
-    Ok(RuleSet { rules: vec![rule] })
+    Ok(rules.with_rules(vec![rule]))
 }
 
 // === impl Matches ===

@@ -101,6 +101,8 @@ impl Events {
             | Access::Bool(column)
             | Access::IntText(column)
             | Access::Ip(column)
+            | Access::ShortId(column)
+            | Access::Domain(column)
             | Access::List(column) => self.set(row, column, value),
             Access::EventNumber => {
                 let number: i64 = value.text()?.parse().map_err(|_| "a number was expected".to_owned())?;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::leaf::{IntTest, Leaf, ListTest, Test, TextTest};
 use super::{Node, Term};
+use crate::domains::Domains;
 use crate::fields::{self, Access, Lookup, Type};
 use crate::filter::{Check, Expr, FieldRef, Modifier, Op, Operand, Transformer, Value};
 use crate::loader::Source;
@@ -25,11 +26,12 @@ pub(super) struct Builder {
     term_ids: HashMap<Term, usize>,
     leaves: Vec<Leaf>,
     leaf_ids: HashMap<String, Node>,
+    domains: Domains,
 }
 
 /// Everything that keeps a condition from being compiled.
 pub(crate) fn problems(source: Source, condition: &Expr) -> Vec<Problem> {
-    let mut builder = Builder::new(source);
+    let mut builder = Builder::new(source, &Domains::default());
     let mut problems = Vec::new();
     condition.checks(&mut |check| {
         if let Err(problem) = builder.check(check)
@@ -90,9 +92,10 @@ fn access(source: Source, field: &FieldRef) -> Result<Access, Problem> {
 // === impl Builder ===
 
 impl Builder {
-    pub(super) fn new(source: Source) -> Self {
+    pub(super) fn new(source: Source, domains: &Domains) -> Self {
         let (terms, leaves) = (Vec::new(), Vec::new());
-        Self { source, terms, term_ids: HashMap::new(), leaves, leaf_ids: HashMap::new() }
+        let (term_ids, leaf_ids) = (HashMap::new(), HashMap::new());
+        Self { source, terms, term_ids, leaves, leaf_ids, domains: domains.clone() }
     }
 
     pub(super) fn finish(self) -> (Vec<Term>, Vec<Leaf>) {
@@ -171,38 +174,66 @@ impl Builder {
             Term::Field(Access::AnyPort) => {
                 self.either(check, &["fd_lport", "fd_rport", "fd_cport", "fd_sport"].map(Access::Int))
             }
+            // `evt.around[T]=D` takes what happened at most D milliseconds from T.
+            Term::Field(Access::Around(_)) => {
+                let word = check.left.to_string();
+                let within = match (check.op.normal(), &check.right) {
+                    (Op::Eq, Value::One(text)) => number(text).and_then(|ms| ms.checked_mul(1_000_000)),
+                    _ => None,
+                };
+                let within =
+                    within.ok_or_else(|| Problem::new(word, "write evt.around[T]=D, D in milliseconds"))?;
+                let test = IntTest::new(Op::Le, &[within]).map_or(Test::Exists, Test::Int);
+                Ok(self.leaf(left, test))
+            }
             left => {
-                let test = test_of(check, &left)?;
+                let test = test_of(check, &left, &self.domains)?;
                 Ok(self.leaf(left, test))
             }
         }
     }
 
     /// Either end: true if one compares true; `!=` if there is an end and
-    /// none is equal.
+    /// none is equal. A socket without an address yet has zeros at both ends.
     fn either(&mut self, check: &Check, ends: &[Access; 4]) -> Result<Node, Problem> {
-        let mut any = |op: Op, right: &Value| -> Result<Node, Problem> {
-            let check = Check { left: check.left.clone(), op, modifier: None, right: right.clone() };
-            let leaf = |end: &Access| {
-                let left = Term::Field(end.clone());
-                let test = test_of(&check, &left)?;
-                Ok(self.leaf(left, test))
-            };
-            ends.iter().map(leaf).collect::<Result<_, _>>().map(Node::Or)
-        };
-        match check.op {
-            Op::Ne => {
-                let equal = any(Op::Eq, &check.right)?;
-                let present = any(Op::Exists, &Value::None)?;
-                Ok(Node::And(vec![present, Node::Not(Box::new(equal))]))
-            }
-            op => any(op, &check.right),
+        let is_negated = check.op == Op::Ne;
+        let op = if is_negated { Op::Eq } else { check.op };
+        let check = Check { left: check.left.clone(), op, modifier: None, right: check.right.clone() };
+        let mut holds = Vec::new();
+        let mut zero_holds = false;
+        for end in ends {
+            let left = Term::Field(end.clone());
+            let test = test_of(&check, &left, &self.domains)?;
+            zero_holds |= test.holds_for_zero();
+            holds.push(self.leaf(left, test));
         }
+        let present =
+            Node::Or(ends.iter().map(|end| self.leaf(Term::Field(end.clone()), Test::Exists)).collect());
+        let fresh = Node::And(vec![Node::Not(Box::new(present.clone())), self.is_ip_socket()?]);
+        let holds = Node::Or(holds);
+        Ok(match (is_negated, zero_holds) {
+            (false, false) => holds,
+            (false, true) => Node::Or(vec![holds, fresh]),
+            (true, true) => Node::And(vec![present, Node::Not(Box::new(holds))]),
+            (true, false) => {
+                let differs = Node::And(vec![present, Node::Not(Box::new(holds))]);
+                Node::Or(vec![differs, fresh])
+            }
+        })
+    }
+
+    fn is_ip_socket(&mut self) -> Result<Node, Problem> {
+        let test = TextTest::new(Op::In, &["ipv4", "ipv6"]);
+        let test = test.map_err(|message| Problem::new("fd.type", message))?;
+        Ok(self.leaf(Term::Field(Access::Text("fd_type")), Test::Text(test)))
     }
 
     fn between(&mut self, check: &Check, left: Term, right: Term) -> Result<Node, Problem> {
         let word = check.left.to_string();
         let (a, b) = (left.value_type(), right.value_type());
+        if a == Type::Domain || b == Type::Domain {
+            return Err(Problem::new(word, "a domain name is compared with names written out"));
+        }
         let pattern = matches!(check.op, Op::Glob | Op::IGlob | Op::Regex | Op::PMatch);
         let either_end = matches!(left, Term::Field(Access::AnyIp | Access::AnyNet | Access::AnyPort));
         let either_end =
@@ -240,7 +271,7 @@ impl Builder {
 }
 
 /// The test that a comparison with literals makes on one value.
-fn test_of(check: &Check, left: &Term) -> Result<Test, Problem> {
+fn test_of(check: &Check, left: &Term, domains: &Domains) -> Result<Test, Problem> {
     if check.op == Op::Exists {
         return Ok(Test::Exists);
     }
@@ -279,6 +310,7 @@ fn test_of(check: &Check, left: &Term) -> Result<Test, Problem> {
             let test = match kind {
                 Type::Ip => TextTest::addresses(op, &values),
                 Type::Net => TextTest::networks(op, &values),
+                Type::Domain => TextTest::domains(op, &values, domains),
                 _ => TextTest::new(op, &values),
             };
             let any_ancestor = matches!(left, Term::Field(Access::AnyAncestor(_)));

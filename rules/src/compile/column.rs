@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use chrono::DateTime;
 
-use super::json;
+use super::{derived, json};
 use crate::fields::{Access, Part, TimeForm, Type};
 use crate::filter::Transformer;
 
@@ -108,7 +108,9 @@ impl Column {
         let column = |name: &str| batch.column_by_name(name);
         let rows = batch.num_rows();
         Some(match access {
-            Access::Text(name) | Access::Ip(name) | Access::Net(name) => text_column(column(name)?)?,
+            Access::Text(name) | Access::Ip(name) | Access::Net(name) | Access::Domain(name) => {
+                text_column(column(name)?)?
+            }
             Access::Int(name) => Self::Int(column(name)?.as_primitive_opt::<Int64Type>()?.clone()),
             Access::Bool(name) => Self::Bool(column(name)?.as_boolean_opt()?.clone()),
             Access::IntText(name) => {
@@ -132,11 +134,14 @@ impl Column {
                 )
             }
             Access::Constant(text) => constant(text, rows),
+            Access::Number(number) => Self::Int(Int64Array::from(vec![*number; rows])),
+            Access::Truth(truth) => Self::Bool(BooleanArray::from(vec![*truth; rows])),
             Access::Nothing => Self::Missing,
             // Comparisons name the ends one by one; printing shows the first known.
             Access::AnyIp | Access::AnyNet => Self::of_field(&Access::Text("fd_sip"), batch)?,
             Access::AnyPort => Self::of_field(&Access::Int("fd_sport"), batch)?,
             Access::Pair(name, wanted) => pair(column(name)?.as_list_opt()?, wanted)?,
+            Access::PairAt(name, index) => pair_at(column(name)?.as_list_opt()?, *index)?,
             Access::Pairs(name, inside, between) => pairs(column(name)?.as_list_opt()?, inside, between)?,
             Access::Ancestor(level, part) => {
                 ancestor(column("proc_ancestors")?.as_list_opt()?, *level, *part)?
@@ -156,11 +161,31 @@ impl Column {
                     |row| list.texts(row).find_map(|text| text.strip_prefix(&prefix)).map(str::to_owned);
                 texts((0..rows).map(value))
             }
+            Access::UriParam(..)
+            | Access::Json(_)
+            | Access::JsonAny(_)
+            | Access::JsonHas(..)
+            | Access::JsonList(_) => Self::of_body(access, batch)?,
+            other => derived::of(other, batch)?,
+        })
+    }
+
+    /// What stands in a URI or in a body.
+    fn of_body(access: &Access, batch: &RecordBatch) -> Option<Self> {
+        let column = |name: &str| batch.column_by_name(name);
+        let rows = batch.num_rows();
+        Some(match access {
             Access::UriParam(name, param) => {
                 text_column(column(name)?)?.map_texts(rows, |uri| json::uri_param(uri, param))
             }
             Access::Json(path) => text_column(column(path.column)?)?
                 .map_texts(rows, |body| json::values(body, path).into_iter().next()),
+            Access::JsonAny(path) => {
+                text_column(column(path.column)?)?.map_texts(rows, |body| json::any_true(body, path))
+            }
+            Access::JsonHas(path, wanted) => {
+                text_column(column(path.column)?)?.map_texts(rows, |body| json::has(body, path, wanted))
+            }
             Access::JsonList(path) => {
                 let bodies = text_column(column(path.column)?)?;
                 lists(
@@ -168,11 +193,12 @@ impl Column {
                         .map(|row| bodies.text(row).map(|body| json::values(body, path)).unwrap_or_default()),
                 )
             }
+            _ => return None,
         })
     }
 
     /// Another text for each distinct text; for each row's where those are fewer.
-    fn map_texts(&self, rows: usize, map: impl Fn(&str) -> Option<String>) -> Self {
+    pub(super) fn map_texts(&self, rows: usize, map: impl Fn(&str) -> Option<String>) -> Self {
         match self {
             Self::Text { values, keys: Keys::Dictionary(keys) } if values.len() <= keys.len() => {
                 let values = values.iter().map(|value| value.and_then(&map)).collect();
@@ -255,7 +281,7 @@ impl Keys {
 
 // === building from arrays ===
 
-fn text_column(column: &ArrayRef) -> Option<Column> {
+pub(super) fn text_column(column: &ArrayRef) -> Option<Column> {
     if let Some(dictionary) = column.as_dictionary_opt::<Int32Type>() {
         let values = dictionary.values().as_string_opt::<i32>()?.clone();
         return Some(Column::Text { values, keys: Keys::Dictionary(dictionary.keys().clone()) });
@@ -263,7 +289,7 @@ fn text_column(column: &ArrayRef) -> Option<Column> {
     Some(Column::Text { values: column.as_string_opt::<i32>()?.clone(), keys: Keys::Rows })
 }
 
-fn times(column: &ArrayRef) -> Option<&TimestampMicrosecondArray> {
+pub(super) fn times(column: &ArrayRef) -> Option<&TimestampMicrosecondArray> {
     column.as_primitive_opt::<TimestampMicrosecondType>()
 }
 
@@ -271,7 +297,7 @@ fn ns(time_us: Option<i64>) -> Option<i64> {
     time_us.map(|time| time.saturating_mul(1000))
 }
 
-fn texts(texts: impl Iterator<Item = Option<String>>) -> Column {
+pub(super) fn texts(texts: impl Iterator<Item = Option<String>>) -> Column {
     Column::Text { values: texts.collect(), keys: Keys::Rows }
 }
 
@@ -295,7 +321,7 @@ fn lists(rows: impl Iterator<Item = Vec<String>>) -> Column {
     Column::List { values: values.finish(), shares }
 }
 
-fn share(list: &ListArray, row: usize) -> (usize, usize) {
+pub(super) fn share(list: &ListArray, row: usize) -> (usize, usize) {
     if list.is_null(row) {
         return (0, 0);
     }
@@ -307,7 +333,7 @@ fn shares(list: &ListArray) -> Vec<(u32, u32)> {
     (0..list.len()).map(|row| share(list, row)).map(|(start, end)| (start as u32, end as u32)).collect()
 }
 
-fn list(list: &ListArray) -> Option<Column> {
+pub(super) fn list(list: &ListArray) -> Option<Column> {
     Some(Column::List { values: list.values().as_string_opt::<i32>()?.clone(), shares: shares(list) })
 }
 
@@ -336,7 +362,13 @@ fn pair(list: &ListArray, wanted: &str) -> Option<Column> {
     Some(Column::Text { values: values.clone(), keys: Keys::Found(found) })
 }
 
-fn pair_columns(list: &ListArray) -> Option<(&StringArray, &StringArray)> {
+/// The value of each row's `index`-th pair.
+fn pair_at(list: &ListArray, index: usize) -> Option<Column> {
+    let (_, values) = pair_columns(list)?;
+    Some(Column::Text { values: values.clone(), keys: Keys::Found(nth(list, index)) })
+}
+
+pub(super) fn pair_columns(list: &ListArray) -> Option<(&StringArray, &StringArray)> {
     let pairs = list.values().as_struct_opt()?;
     let column = |name| pairs.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
     Some((column("name")?, column("value")?))
@@ -418,7 +450,9 @@ impl TimeForm {
         let time = DateTime::from_timestamp_micros(time_us)?;
         let format = match self {
             Self::Clock => "%H:%M:%S%.9f",
+            Self::ClockSeconds => "%H:%M:%S",
             Self::DateTime => "%Y-%m-%d %H:%M:%S%.9f",
+            Self::DateTimeSeconds => "%Y-%m-%d %H:%M:%S",
             Self::Iso8601 => "%Y-%m-%dT%H:%M:%S%.9f+0000",
         };
         Some(time.format(format).to_string())

@@ -8,40 +8,77 @@ use crate::fields::{JsonForm, JsonPath, Step};
 pub(super) fn values(text: &str, path: &JsonPath) -> Vec<String> {
     let Ok(value) = serde_json::from_str::<Value>(text) else { return Vec::new() };
     let mut found = Vec::new();
-    walk(&value, &path.steps, path.form, &mut found);
+    walk(&value, &value, &path.steps, path.form, &mut found);
     found
 }
 
-fn walk(value: &Value, steps: &[Step], form: JsonForm, found: &mut Vec<String>) {
+/// Whether some value at the path is `true`; `None` without the list that it goes through.
+pub(super) fn any_true(text: &str, path: &JsonPath) -> Option<String> {
+    let list = path.steps.iter().position(|step| *step == Step::Each)?;
+    let exists = JsonPath { steps: path.steps.get(..list)?.to_vec(), ..path.clone() };
+    let is_there = !values(text, &exists).is_empty();
+    is_there.then(|| values(text, path).iter().any(|value| value == "true").to_string())
+}
+
+/// Whether a value at the path is this one, or begins with what stands before
+/// a `*` at its end; `None` without the list that the path goes through.
+pub(super) fn has(text: &str, path: &JsonPath, wanted: &str) -> Option<String> {
+    let list = path.steps.iter().position(|step| *step == Step::Each)?;
+    let exists = JsonPath { steps: path.steps.get(..list)?.to_vec(), ..path.clone() };
+    let is_there = !values(text, &exists).is_empty();
+    let prefix = wanted.strip_suffix('*');
+    let fits = |value: &String| value == wanted || prefix.is_some_and(|prefix| value.starts_with(prefix));
+    is_there.then(|| values(text, path).iter().any(fits).to_string())
+}
+
+fn walk(root: &Value, value: &Value, steps: &[Step], form: JsonForm, found: &mut Vec<String>) {
     let Some((step, rest)) = steps.split_first() else {
-        found.extend(printed(value, form));
-        return;
+        return shaped(root, value, form, found);
     };
     match (step, value) {
-        (Step::Each, Value::Array(items)) => items.iter().for_each(|item| walk(item, rest, form, found)),
+        (Step::Each, Value::Array(items)) => {
+            items.iter().for_each(|item| walk(root, item, rest, form, found));
+        }
         (Step::Key(key), Value::Object(object)) => {
-            object.get(key).into_iter().for_each(|inner| walk(inner, rest, form, found));
+            object.get(key).into_iter().for_each(|inner| walk(root, inner, rest, form, found));
         }
         (Step::Key(key), Value::Array(items)) => {
             let item = key.parse::<usize>().ok().and_then(|index| items.get(index));
-            item.into_iter().for_each(|inner| walk(inner, rest, form, found));
+            item.into_iter().for_each(|inner| walk(root, inner, rest, form, found));
         }
         _ => {}
     }
 }
 
-fn printed(value: &Value, form: JsonForm) -> Option<String> {
-    let text = match value {
-        Value::Null => return None,
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    Some(match form {
-        JsonForm::AsIs => text,
+fn shaped(root: &Value, value: &Value, form: JsonForm, found: &mut Vec<String>) {
+    match form {
+        JsonForm::AsIs => found.extend(printed(value)),
         JsonForm::Repository => {
-            text.split(':').next().and_then(|text| text.split('@').next()).unwrap_or("").to_owned()
+            let repository = |text: String| text.split([':', '@']).next().unwrap_or_default().to_owned();
+            found.extend(printed(value).map(repository));
         }
-    })
+        JsonForm::Port => {
+            let port = value.get("hostPort").or_else(|| value.get("containerPort"));
+            found.extend(port.and_then(printed));
+        }
+        JsonForm::Keys => {
+            let keys = value.as_object().into_iter().flatten().map(|(key, _)| key);
+            found.extend(keys.filter(|key| *key != "name").cloned());
+        }
+        JsonForm::Effective(key) => {
+            let own = value.pointer(&format!("/securityContext/{key}")).and_then(printed);
+            let pod = || root.pointer(&format!("/spec/securityContext/{key}")).and_then(printed);
+            found.push(own.or_else(pod).unwrap_or_else(|| "0".to_owned()));
+        }
+    }
+}
+
+fn printed(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
 }
 
 /// The first value of a query parameter, decoded.

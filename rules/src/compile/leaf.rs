@@ -9,6 +9,7 @@ use memchr::memmem;
 
 use super::bits::Bits;
 use super::column::Column;
+use crate::domains::Domains;
 use crate::filter::Op;
 use crate::pattern::{Glob, PathPrefixes};
 
@@ -58,6 +59,7 @@ enum TextKind {
     Ordered(Op, String),
     Address { addresses: Vec<IpAddr>, equal: bool },
     Network { networks: Vec<(IpAddr, u8)>, inside: bool },
+    Domain { names: Vec<String>, domains: Domains, equal: bool },
 }
 
 /// A test on a list.
@@ -167,6 +169,17 @@ fn between(op: Op, left: &Column, right: &Column, row: usize) -> bool {
 
 // === impl Test ===
 
+impl Test {
+    /// Whether an address or port that is not set yet passes.
+    pub(super) fn holds_for_zero(&self) -> bool {
+        match self {
+            Self::Text(test) => test.matches("0.0.0.0") || test.matches("::"),
+            Self::Int(test) => test.matches(0),
+            _ => false,
+        }
+    }
+}
+
 impl PartialEq for Test {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -230,6 +243,19 @@ impl TextTest {
         Ok(Self { key: format!("network {op} {values:?}"), kind: TextKind::Network { networks, inside } })
     }
 
+    /// Whether an address is one of those that names stand for.
+    pub(super) fn domains(op: Op, values: &[&str], domains: &Domains) -> Result<Self, String> {
+        let equal = match op {
+            Op::Eq | Op::In | Op::Intersects => true,
+            Op::Ne => false,
+            _ => return Err(format!("{op} does not apply to a domain name")),
+        };
+        values.iter().for_each(|name| domains.ask_for(name));
+        let names = values.iter().map(|name| (*name).to_owned()).collect();
+        let kind = TextKind::Domain { names, domains: domains.clone(), equal };
+        Ok(Self { key: format!("domain {op} {values:?}"), kind })
+    }
+
     pub(super) fn matches(&self, text: &str) -> bool {
         match &self.kind {
             TextKind::Equal(value) => text == value,
@@ -245,6 +271,9 @@ impl TextTest {
             TextKind::Ordered(op, value) => ordered(*op, text.cmp(value)),
             TextKind::Address { addresses, equal } => {
                 text.parse().is_ok_and(|address: IpAddr| addresses.contains(&address) == *equal)
+            }
+            TextKind::Domain { names, domains, equal } => {
+                text.parse().is_ok_and(|address| domains.is_of_any(address, names) == *equal)
             }
             TextKind::Network { networks, inside } => text.parse().is_ok_and(|address: IpAddr| {
                 networks.iter().any(|(network, bits)| is_inside(address, *network, *bits)) == *inside

@@ -14,7 +14,7 @@ use crate::{Output, corpus};
 const PUBLIC: bool = true;
 
 /// Rows as a batch of a table, from JSON objects keyed by column.
-fn batch(table: Table, rows: &[Value], public: bool) -> RecordBatch {
+pub(super) fn batch(table: Table, rows: &[Value], public: bool) -> RecordBatch {
     let schema = if public { table.public_schema() } else { table.wire_schema() };
     let schema = Arc::new(Schema::new(
         schema
@@ -78,7 +78,7 @@ fn structs(item: &Arc<Field>, rows: &[Value], value: &dyn Fn(&Value) -> Option<V
 }
 
 /// The rules of one text; every error is a failure.
-fn compile(source: Source, text: &str) -> Compiled {
+pub(super) fn compile(source: Source, text: &str) -> Compiled {
     let loaded = load(&[RuleText { name: "test.yaml".to_owned(), text: text.to_owned() }]);
     let errors: Vec<_> =
         loaded.diagnostics.iter().filter(|found| found.is_error()).map(|found| found.render()).collect();
@@ -86,7 +86,7 @@ fn compile(source: Source, text: &str) -> Compiled {
     loaded.rules.compile(source)
 }
 
-fn rule(condition: &str) -> String {
+pub(super) fn rule(condition: &str) -> String {
     format!("- rule: R\n  desc: d\n  condition: {}\n  output: o\n  priority: INFO\n", json!(condition))
 }
 
@@ -166,6 +166,29 @@ fn addresses_ports_and_networks_look_at_either_end() {
 }
 
 #[test]
+fn domain_names_stand_for_the_addresses_that_were_found() {
+    let rows =
+        [json!({"fd_sip": "10.0.0.1"}), json!({"fd_sip": "10.0.0.2"}), json!({"fd_sip": "::1"}), json!({})];
+    let rows = batch(Table::Syscalls, &rows, false);
+    let found = |compiled: &Compiled| -> Vec<usize> {
+        compiled.matches(&rows, Matching::All).iter().map(|found| found.row).collect()
+    };
+    let ready = |condition: &str| {
+        let text = RuleText { name: "test.yaml".to_owned(), text: rule(condition) };
+        let set = load(&[text]).rules;
+        (set.domains().clone(), set.compile(Source::Syscall))
+    };
+    let (domains, compiled) = ready("fd.sip.name in (a.example, b.example)");
+    assert_eq!(domains.names(), ["a.example", "b.example"]);
+    assert_eq!(found(&compiled), Vec::<usize>::new());
+    domains.put("b.example", ["10.0.0.2".parse().unwrap(), "::1".parse().unwrap()]);
+    assert_eq!(found(&compiled), [1, 2]);
+    let (domains, differs) = ready("fd.sip.name != a.example");
+    domains.put("a.example", ["10.0.0.1".parse().unwrap()]);
+    assert_eq!(found(&differs), [1, 2]);
+}
+
+#[test]
 fn lists_and_arguments() {
     let process = |name: &str| json!({"pid": 1, "name": name, "exe": null, "exepath": null, "cmdline": null});
     let rows = [
@@ -189,6 +212,97 @@ fn lists_and_arguments() {
         ("join('-', (proc.name, proc.aname[1])) = sh-bash", vec![0]),
     ] {
         assert_eq!(rows_of(condition, &rows), expected, "{condition}");
+    }
+}
+
+#[test]
+fn fields_that_are_worked_out_from_others() {
+    let argument = |name: &str, value: &str| json!({"name": name, "value": value});
+    let process = |pid: i64, name: &str| json!({"pid": pid, "name": name, "exe": null, "exepath": null, "cmdline": null});
+    let id = "3ad7b26ded6d8e7b23da7d48fe889434573036c27ae5a74837233de441c3601e";
+    let rows = [
+        json!({"time": 1_700_000_000_123_456_i64, "evt_type": "openat", "evt_failed": true, "evt_rawres": -2,
+               "evt_arg": [argument("fd", "ENOENT"), argument("dirfd", "AT_FDCWD"), argument("name", "/tmp/x")],
+               "proc_pid": 7, "thread_tid": 7, "proc_pgid": 7, "proc_name": "bash", "fd_num": -1,
+               "proc_ancestors": [process(5, "sudo"), process(3, "zsh"), process(1, "systemd")],
+               "proc_exe": "-bash", "proc_args": "-c ls", "container_id": id, "fd_name": "/tmp/x",
+               "container_mounts": ["/proc/1:/host:rw:true:private", "/etc:/data::false:"]}),
+        json!({"evt_type": "symlinkat", "evt_failed": false, "evt_rawres": 0, "proc_cwd": "/home/ann/",
+               "evt_arg": [argument("res", "0"), argument("target", "../bob/x"), argument("linkpath", "/l")],
+               "proc_pid": 8, "thread_tid": 9, "proc_pgid": 7, "proc_name": "ln", "proc_ancestors": [],
+               "proc_exe": "ln", "container_id": "host", "fd_dev": 0x0801}),
+        json!({"evt_type": "sendto"}),
+    ];
+    for (condition, expected) in [
+        ("container.id = 3ad7b26ded6d", vec![0]),
+        ("container.id = host", vec![1]),
+        ("fd.containername = 3ad7b26ded6d:/tmp/x", vec![0]),
+        ("evt.arg[2] = /tmp/x", vec![0]),
+        ("evt.rawarg.res = -2", vec![0]),
+        ("evt.count.error = 1", vec![0]),
+        ("evt.type.is.sendto = 1", vec![2]),
+        ("evt.type.is[sendto] = 0", vec![0, 1]),
+        ("evt.is_io = true", vec![2]),
+        ("evt.io_dir = write", vec![2]),
+        ("evt.rawtime.ns = 123456000", vec![0]),
+        ("evt.around[1700000001000000000] = 900", vec![0]),
+        ("evt.around[1700000001000000000] = 800", vec![]),
+        ("thread.ismain = true", vec![0]),
+        ("proc.is_pgid_leader = false", vec![1]),
+        ("proc.loginshellid = 3", vec![0]),
+        ("proc.exeline = '-bash -c ls'", vec![0]),
+        ("proc.exeline = ln", vec![1]),
+        ("fd.uid = 7-1", vec![0]),
+        ("fd.dev.major = 8 and fd.dev.minor = 1", vec![1]),
+        ("container.mount.dest[/proc*] = /host", vec![0]),
+        ("container.mount.source[/data] = /etc", vec![0]),
+        ("container.mount.rdwr[1] = false", vec![0]),
+        ("container.mount[0] startswith /proc/1:", vec![0]),
+        ("container.mount[2] exists", vec![]),
+        ("fs.path.name = /tmp/x", vec![0]),
+        ("fs.path.target = /home/bob/x", vec![1]),
+        ("fs.path.source = /l", vec![1]),
+        ("evt.abspath = /tmp/x or evt.abspath.src = /l", vec![0, 1]),
+    ] {
+        assert_eq!(rows_of(condition, &rows), expected, "{condition}");
+    }
+}
+
+#[test]
+fn fields_of_a_pod_that_is_asked_for() {
+    let pod = json!({"spec": {
+        "hostNetwork": true, "securityContext": {"runAsUser": 5},
+        "containers": [
+            {"image": "reg/a:1", "ports": [{"hostPort": 80, "containerPort": 8080}]},
+            {"image": "reg/b@sha256:0", "securityContext": {"runAsUser": 7}, "ports": [{"containerPort": 9090}]},
+        ],
+        "volumes": [{"name": "x", "hostPath": {"path": "/var/run/docker.sock"}}, {"name": "y", "emptyDir": {}}],
+    }});
+    let row = json!({"request_object": pod.to_string(), "name": "n"});
+    let holds = |condition: &str| {
+        let text = rule(condition).replace("  priority", "  source: k8s_audit\n  priority");
+        let compiled = compile(Source::K8sAudit, &text);
+        !compiled
+            .matches(&batch(Table::ApiAccess, std::slice::from_ref(&row), false), Matching::All)
+            .is_empty()
+    };
+    for condition in [
+        "ka.req.pod.host_network = true",
+        "ka.req.pod.containers.image[1] in ('reg/b@sha256:0')",
+        "ka.req.pod.containers.image.repository[0] in (reg/a)",
+        "ka.req.pod.containers.host_port in (80, 9090)",
+        "ka.req.pod.containers.eff_run_as_user in (5, 7)",
+        "ka.req.pod.containers.eff_run_as_user[0] in (5)",
+        "ka.req.pod.containers.eff_run_as_group in (0)",
+        "ka.req.pod.volumes.volume_type in (hostPath, emptyDir)",
+        "ka.req.volume.hostpath[/var/run*] = true",
+        "ka.req.volume.hostpath[/etc] = false",
+        "ka.req.container.image = reg/a:1",
+        "ka.req.container.privileged = false",
+        "ka.req.configmap.name = n",
+        "not ka.req.pod.containers.image[2] exists",
+    ] {
+        assert!(holds(condition), "{condition}");
     }
 }
 
@@ -331,6 +445,10 @@ fn audit_row(event: &Value) -> Value {
     })
 }
 
+/// Upstream asserts only that Falco ends well here. The list that should trust
+/// the pod's image has another name in these old rules, so the rule is raised.
+const CLEAN_EXIT_ONLY: &str = "TestK8SAudit_Legacy_CompatEngineV4CreateHostnetworkTrustedPod";
+
 #[test]
 fn audit_events_raise_the_rules_that_upstream_expects() {
     let Some(cases) = corpus::json("k8s_audit/expectations.json") else { return };
@@ -355,7 +473,9 @@ fn audit_events_raise_the_rules_that_upstream_expects() {
             *count = json!(count.as_u64().unwrap() + 1);
         }
         let expected = case["expect_rule_counts"].as_object().unwrap();
-        let right = if case["expect_zero"] == json!(true) {
+        let right = if case["test"] == CLEAN_EXIT_ONLY {
+            counts == *json!({"Create HostNetwork Pod": 1}).as_object().unwrap()
+        } else if case["expect_zero"] == json!(true) {
             counts.is_empty()
         } else {
             expected.iter().all(|(rule, count)| {

@@ -1,6 +1,6 @@
 //! The fields of system calls, over `syscalls`.
 
-use super::{Access, Lookup, Part, TimeForm};
+use super::{Access, DevicePart, Lookup, MountPart, Part, PathOf, TimeForm};
 
 /// Text fields whose column has the field's name with underscores, or another.
 const TEXT: &[(&str, &str)] = &[
@@ -13,7 +13,6 @@ const TEXT: &[(&str, &str)] = &[
     ("proc.exepath", "proc_exepath"),
     ("proc.args", "proc_args"),
     ("proc.cmdline", "proc_cmdline"),
-    ("proc.exeline", "proc_cmdline"),
     ("proc.cwd", "proc_cwd"),
     ("proc.pname", "proc_pname"),
     ("proc.pexe", "proc_pexe"),
@@ -34,7 +33,6 @@ const TEXT: &[(&str, &str)] = &[
     ("fd.filename", "fd_filename"),
     ("fd.l4proto", "fd_l4proto"),
     ("fd.sockfamily", "fd_sockfamily"),
-    ("container.id", "container_id"),
     ("container.full_id", "container_id"),
     ("container.name", "container_name"),
     ("container.type", "container_type"),
@@ -46,6 +44,7 @@ const TEXT: &[(&str, &str)] = &[
     ("k8s.pod.name", "k8s_pod_name"),
     ("k8s.pod.id", "k8s_pod_uid"),
     ("k8s.pod.uid", "k8s_pod_uid"),
+    ("k8s.cluster.name", "cluster"),
     ("thread.cgroups", "cgroup_path"),
 ];
 
@@ -96,8 +95,52 @@ const IP: &[(&str, &str)] =
 const NET: &[(&str, &str)] =
     &[("fd.cnet", "fd_cip"), ("fd.snet", "fd_sip"), ("fd.lnet", "fd_lip"), ("fd.rnet", "fd_rip")];
 
-/// Fields that Falco has and no column of ours fills.
-const UNFILLED: &[&str] = &[
+/// Calls that take data from a descriptor, by Falco's and by the kernel's names.
+const READS: &[&str] =
+    &["read", "pread", "pread64", "readv", "preadv", "recv", "recvfrom", "recvmsg", "recvmmsg"];
+/// Calls that give data to a descriptor.
+const WRITES: &[&str] =
+    &["write", "pwrite", "pwrite64", "writev", "pwritev", "send", "sendto", "sendmsg", "sendmmsg"];
+const READS_OR_WRITES: &[&str] = &[
+    "read", "pread", "pread64", "readv", "preadv", "recv", "recvfrom", "recvmsg", "recvmmsg", "write",
+    "pwrite", "pwrite64", "writev", "pwritev", "send", "sendto", "sendmsg", "sendmmsg",
+];
+/// Calls that let the thread wait.
+const WAITS: &[&str] = &["select", "poll", "ppoll", "epoll_wait", "nanosleep"];
+
+/// Fields that take an argument in brackets.
+const WITH_ARGUMENT: &[&str] = &[
+    "container.label",
+    "container.mount",
+    "container.mount.dest",
+    "container.mount.mode",
+    "container.mount.propagation",
+    "container.mount.rdwr",
+    "container.mount.source",
+    "evt.arg",
+    "evt.around",
+    "evt.rawarg",
+    "evt.type.is",
+    "fd.types",
+    "k8s.ns.label",
+    "k8s.pod.label",
+    "k8s.rc.label",
+    "k8s.rs.label",
+    "k8s.svc.label",
+    "k8s.deployment.label",
+    "proc.acmdline",
+    "proc.aenv",
+    "proc.aexe",
+    "proc.aexepath",
+    "proc.aname",
+    "proc.apid",
+    "proc.env",
+    "thread.cgroup",
+];
+
+/// Fields that Falco has and no column of ours fills. What ends in `.` stands
+/// for every field below it.
+pub(super) const UNFILLED: &[&str] = &[
     "container.cni.json",
     "container.healthcheck",
     "container.host_ipc",
@@ -105,65 +148,36 @@ const UNFILLED: &[&str] = &[
     "container.host_pid",
     "container.image.id",
     "container.ip",
-    "container.labels",
     "container.label",
+    "container.labels",
     "container.liveness_probe",
-    "container.mount",
-    "container.mount.dest",
-    "container.mount.mode",
-    "container.mount.propagation",
-    "container.mount.rdwr",
-    "container.mount.source",
     "container.readiness_probe",
-    "evt.abspath",
-    "evt.around",
     "evt.buffer",
     "evt.buflen",
+    "evt.buflen.",
     "evt.category",
-    "evt.count",
+    "evt.count.",
     "evt.cpu",
     "evt.deltatime",
-    "evt.hostname",
-    "evt.info",
-    "evt.io_dir",
-    "evt.is_async",
-    "evt.is_io",
-    "evt.is_io_read",
-    "evt.is_io_write",
+    "evt.deltatime.",
+    "evt.infra.",
     "evt.is_syslog",
-    "evt.is_wait",
     "evt.latency",
-    "evt.pluginname",
+    "evt.latency.",
+    "evt.outputtime",
+    "evt.rawarg",
+    "evt.rawarg.",
     "evt.reltime",
+    "evt.reltime.",
     "evt.wait_latency",
-    "evt.asynctype",
-    "fd.cip.name",
-    "fd.containerdirectory",
-    "fd.containername",
-    "fd.cproto",
-    "fd.dev.major",
-    "fd.dev.minor",
-    "fd.fd",
-    "fd.is_upper_layer",
     "fd.is_lower_layer",
-    "fd.lip.name",
-    "fd.lproto",
-    "fd.proto",
-    "fd.rip.name",
-    "fd.rproto",
-    "fd.sip.name",
-    "fd.sproto",
+    "fd.is_upper_layer",
     "fd.types",
-    "fd.uid",
-    "fs.path.name",
+    "fdlist.",
     "fs.path.nameraw",
-    "fs.path.source",
     "fs.path.sourceraw",
-    "fs.path.target",
     "fs.path.targetraw",
-    "k8s.cluster.name",
-    "k8s.deployment.id",
-    "k8s.deployment.name",
+    "k8s.deployment.",
     "k8s.ns.id",
     "k8s.ns.label",
     "k8s.ns.labels",
@@ -171,9 +185,10 @@ const UNFILLED: &[&str] = &[
     "k8s.pod.full_sandbox_id",
     "k8s.pod.ip",
     "k8s.pod.sandbox_id",
-    "k8s.rc.name",
-    "k8s.rs.name",
-    "k8s.svc.name",
+    "k8s.rc.",
+    "k8s.rs.",
+    "k8s.svc.",
+    "proc.aenv",
     "proc.aexe_ino",
     "proc.child",
     "proc.cmdlenargs",
@@ -186,8 +201,6 @@ const UNFILLED: &[&str] = &[
     "proc.is_container_liveness_probe",
     "proc.is_container_readiness_probe",
     "proc.is_exe_lower_layer",
-    "proc.is_pgid_leader",
-    "proc.loginshellid",
     "proc.nchilds",
     "proc.nthreads",
     "proc.pexe_ino",
@@ -199,12 +212,9 @@ const UNFILLED: &[&str] = &[
     "proc.ppid.ts",
     "proc.sid.exe",
     "proc.sid.exepath",
-    "proc.stdin.name",
-    "proc.stdin.type",
-    "proc.stdout.name",
-    "proc.stdout.type",
-    "proc.stderr.name",
-    "proc.stderr.type",
+    "proc.stderr.",
+    "proc.stdin.",
+    "proc.stdout.",
     "proc.thread_cpu",
     "proc.vmrss",
     "proc.vmsize",
@@ -212,66 +222,160 @@ const UNFILLED: &[&str] = &[
     "proc.vpgid.exe",
     "proc.vpgid.exepath",
     "proc.vpgid.name",
+    "syslog.",
     "thread.cpu",
+    "thread.cpu.",
     "thread.exectime",
-    "thread.ismain",
+    "thread.nametid",
     "thread.pfmajor",
     "thread.pfminor",
+    "thread.totexectime",
+    "thread.vmrss",
+    "thread.vmsize",
     "thread.vtid",
     "user.homedir",
     "user.shell",
-    "evt.rawarg",
-    "evt.source",
 ];
 
 pub(super) fn lookup(name: &str, arg: Option<&str>) -> Lookup {
-    if let Some(found) = by_column(name) {
-        return Lookup::Filled(found);
+    if arg.is_some() && !WITH_ARGUMENT.contains(&name) {
+        let known = lookup(name, None) != Lookup::Unknown;
+        return if known { Lookup::BadArgument("the field takes no argument") } else { Lookup::Unknown };
     }
-    match name {
-        "evt.num" => Lookup::Filled(Access::EventNumber),
-        "evt.dir" => Lookup::Filled(Access::Constant("<")),
-        "evt.time" => Lookup::Filled(Access::TimeText("time", TimeForm::Clock)),
-        "evt.time.iso8601" => Lookup::Filled(Access::TimeText("time", TimeForm::Iso8601)),
-        "evt.datetime" => Lookup::Filled(Access::TimeText("time", TimeForm::DateTime)),
-        "evt.rawtime" => Lookup::Filled(Access::TimeNs("time")),
-        "container.start_ts" => Lookup::Filled(Access::TimeNs("container_start_ts")),
-        "container.duration" => Lookup::Filled(Access::DurationNs("container_start_ts", "time")),
-        "container.mounts" => Lookup::Filled(Access::Joined("container_mounts")),
+    by_column(name)
+        .or_else(|| of_event(name))
+        .or_else(|| of_process(name, arg))
+        .or_else(|| of_descriptor(name))
+        .map(Lookup::Filled)
+        .or_else(|| with_argument(name, arg))
+        .unwrap_or_else(|| if is_unfilled(name) { Lookup::Unfilled } else { Lookup::Unknown })
+}
+
+fn is_unfilled(name: &str) -> bool {
+    let covers = |known: &&str| **known == *name || (known.ends_with('.') && name.starts_with(*known));
+    UNFILLED.iter().any(covers)
+}
+
+fn of_event(name: &str) -> Option<Access> {
+    Some(match name {
+        "evt.num" => Access::EventNumber,
+        "evt.dir" => Access::Constant("<"),
+        "evt.source" => Access::Constant("syscall"),
+        "evt.pluginname" | "evt.plugininfo" | "evt.asynctype" => Access::Nothing,
+        "evt.is_async" => Access::Truth(false),
+        "evt.count" | "evt.count.exit" => Access::Number(1),
+        "evt.count.error" => Access::ErrorCount,
+        "evt.time" => Access::TimeText("time", TimeForm::Clock),
+        "evt.time.s" => Access::TimeText("time", TimeForm::ClockSeconds),
+        "evt.time.iso8601" => Access::TimeText("time", TimeForm::Iso8601),
+        "evt.datetime" => Access::TimeText("time", TimeForm::DateTime),
+        "evt.datetime.s" => Access::TimeText("time", TimeForm::DateTimeSeconds),
+        "evt.rawtime" => Access::TimeNs("time"),
+        "evt.rawtime.s" => Access::TimeSeconds("time"),
+        "evt.rawtime.ns" => Access::TimeRest("time"),
+        "evt.is_io" => Access::TypeAmong(READS_OR_WRITES),
+        "evt.is_io_read" => Access::TypeAmong(READS),
+        "evt.is_io_write" => Access::TypeAmong(WRITES),
+        "evt.is_wait" => Access::TypeAmong(WAITS),
+        "evt.io_dir" => Access::IoDirection,
+        "evt.args" | "evt.info" => Access::Pairs("evt_arg", "=", " "),
+        // The one raw argument that is kept as a number.
+        "evt.rawarg.res" => Access::Int("evt_rawres"),
+        "evt.abspath" | "evt.abspath.src" => Access::Path(PathOf::AbsoluteSource),
+        "evt.abspath.dst" => Access::Path(PathOf::AbsoluteTarget),
+        "fs.path.name" => Access::Path(PathOf::Name),
+        "fs.path.source" => Access::Path(PathOf::Source),
+        "fs.path.target" => Access::Path(PathOf::Target),
+        "k8s.pod.labels" => Access::Pairs("k8s_pod_labels", ":", ", "),
+        "container.id" => Access::ShortId("container_id"),
+        "container.start_ts" => Access::TimeNs("container_start_ts"),
+        "container.duration" => Access::DurationNs("container_start_ts", "time"),
+        "container.mounts" => Access::Joined("container_mounts"),
+        _ => {
+            let wanted = name.strip_prefix("evt.type.is.")?;
+            Access::TypeIs(wanted.to_owned())
+        }
+    })
+}
+
+fn of_process(name: &str, arg: Option<&str>) -> Option<Access> {
+    Some(match name {
         // Not from `proc_duration`, so that rows without it have it too.
-        "proc.duration" => Lookup::Filled(Access::DurationNs("proc_start_time", "time")),
-        "proc.pid.ts" => Lookup::Filled(Access::TimeNs("proc_start_time")),
-        "proc.exe_ino.ctime" => Lookup::Filled(Access::TimeNs("proc_exe_ino_ctime")),
-        "proc.exe_ino.mtime" => Lookup::Filled(Access::TimeNs("proc_exe_ino_mtime")),
+        "proc.duration" => Access::DurationNs("proc_start_time", "time"),
+        "proc.pid.ts" => Access::TimeNs("proc_start_time"),
+        "proc.exe_ino.ctime" => Access::TimeNs("proc_exe_ino_ctime"),
+        "proc.exe_ino.mtime" => Access::TimeNs("proc_exe_ino_mtime"),
         // How old the executable was when the process that runs it began.
         "proc.exe_ino.ctime_duration_proc_start" => {
-            Lookup::Filled(Access::DurationNs("proc_exe_ino_ctime", "proc_start_time"))
+            Access::DurationNs("proc_exe_ino_ctime", "proc_start_time")
         }
-        "fd.ip" => Lookup::Filled(Access::AnyIp),
-        "fd.net" => Lookup::Filled(Access::AnyNet),
-        "fd.port" => Lookup::Filled(Access::AnyPort),
-        "evt.args" => Lookup::Filled(Access::Pairs("evt_arg", "=", " ")),
-        "evt.arg" => argument(arg),
-        "proc.env" => Lookup::Filled(match arg {
+        "proc.exeline" => Access::ExeLine,
+        "proc.loginshellid" => Access::LoginShell,
+        "proc.is_pgid_leader" => Access::Same("proc_pgid", "proc_pid"),
+        "thread.ismain" => Access::Same("thread_tid", "proc_pid"),
+        "proc.env" => match arg {
             Some(name) => Access::Variable("proc_env", name.to_owned()),
             None => Access::Joined("proc_env"),
-        }),
-        "k8s.pod.labels" => Lookup::Filled(Access::Pairs("k8s_pod_labels", ":", ", ")),
-        "k8s.pod.label" => match arg {
-            Some(label) => Lookup::Filled(Access::Pair("k8s_pod_labels", label.to_owned())),
-            None => Lookup::BadArgument("the label's name is missing, e.g. k8s.pod.label[app]"),
         },
+        _ => return None,
+    })
+}
+
+fn of_descriptor(name: &str) -> Option<Access> {
+    Some(match name {
+        "fd.ip" => Access::AnyIp,
+        "fd.net" => Access::AnyNet,
+        "fd.port" | "fd.proto" => Access::AnyPort,
+        // Falco names ports only when it is told to resolve names.
+        "fd.cproto" => Access::IntText("fd_cport"),
+        "fd.sproto" => Access::IntText("fd_sport"),
+        "fd.lproto" => Access::IntText("fd_lport"),
+        "fd.rproto" => Access::IntText("fd_rport"),
+        "fd.cip.name" => Access::Domain("fd_cip"),
+        "fd.sip.name" => Access::Domain("fd_sip"),
+        "fd.lip.name" => Access::Domain("fd_lip"),
+        "fd.rip.name" => Access::Domain("fd_rip"),
+        "fd.uid" => Access::FdUid,
+        "fd.containername" => Access::InContainer("fd_name"),
+        "fd.containerdirectory" => Access::InContainer("fd_directory"),
+        "fd.dev.major" => Access::Device("fd_dev", DevicePart::Major),
+        "fd.dev.minor" => Access::Device("fd_dev", DevicePart::Minor),
+        _ => return None,
+    })
+}
+
+fn with_argument(name: &str, arg: Option<&str>) -> Option<Lookup> {
+    let named = |what, make: &dyn Fn(String) -> Access| match arg {
+        Some(arg) => Lookup::Filled(make(arg.to_owned())),
+        None => Lookup::BadArgument(what),
+    };
+    let mount = |part| {
+        let what = "the mount is missing, e.g. container.mount.dest[/proc*] or [0]";
+        named(what, &|key| Access::Mount(part, key))
+    };
+    Some(match name {
+        "evt.arg" => argument(arg),
+        "evt.type.is" => named("the type is missing, e.g. evt.type.is.open", &Access::TypeIs),
+        "evt.around" => around(arg),
+        "thread.cgroup" => {
+            named("the controller is missing, e.g. thread.cgroup[cpu]", &|_| Access::Text("cgroup_path"))
+        }
+        "k8s.pod.label" => named("the label's name is missing, e.g. k8s.pod.label[app]", &|label| {
+            Access::Pair("k8s_pod_labels", label)
+        }),
+        "container.mount" => mount(MountPart::Whole),
+        "container.mount.source" => mount(MountPart::Source),
+        "container.mount.dest" => mount(MountPart::Destination),
+        "container.mount.mode" => mount(MountPart::Mode),
+        "container.mount.rdwr" => mount(MountPart::Writable),
+        "container.mount.propagation" => mount(MountPart::Propagation),
         "proc.apid" => ancestor(arg, Part::Pid, Access::Int("proc_pid")),
         "proc.aname" => ancestor(arg, Part::Name, Access::Text("proc_name")),
         "proc.aexe" => ancestor(arg, Part::Exe, Access::Text("proc_exe")),
         "proc.aexepath" => ancestor(arg, Part::ExePath, Access::Text("proc_exepath")),
         "proc.acmdline" => ancestor(arg, Part::CmdLine, Access::Text("proc_cmdline")),
-        _ => match name.strip_prefix("evt.arg.").or_else(|| name.strip_prefix("evt.rawarg.")) {
-            Some(argument) => Lookup::Filled(Access::Pair("evt_arg", argument.to_owned())),
-            None if UNFILLED.contains(&name) => Lookup::Unfilled,
-            None => Lookup::Unknown,
-        },
-    }
+        _ => Lookup::Filled(Access::Pair("evt_arg", name.strip_prefix("evt.arg.")?.to_owned())),
+    })
 }
 
 fn by_column(name: &str) -> Option<Access> {
@@ -287,12 +391,17 @@ fn by_column(name: &str) -> Option<Access> {
 }
 
 fn argument(arg: Option<&str>) -> Lookup {
-    match arg {
-        Some(arg) if arg.parse::<usize>().is_ok() => {
-            Lookup::BadArgument("arguments have names here, write e.g. evt.arg[flags]")
-        }
-        Some(arg) => Lookup::Filled(Access::Pair("evt_arg", arg.to_owned())),
+    match arg.map(|arg| (arg, arg.parse::<usize>())) {
+        Some((_, Ok(index))) => Lookup::Filled(Access::PairAt("evt_arg", index)),
+        Some((name, Err(_))) => Lookup::Filled(Access::Pair("evt_arg", name.to_owned())),
         None => Lookup::BadArgument("the argument's name is missing, e.g. evt.arg[flags]"),
+    }
+}
+
+fn around(arg: Option<&str>) -> Lookup {
+    match arg.map(str::parse::<i64>) {
+        Some(Ok(time)) => Lookup::Filled(Access::Around(time)),
+        _ => Lookup::BadArgument("a time is missing, in nanoseconds as evt.rawtime has it"),
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn expand(collected: &Collected, report: &mut Report) -> RuleSet {
         }
     }
     expander.unused(report);
-    RuleSet { rules }
+    RuleSet { rules, ..RuleSet::default() }
 }
 
 struct Expander<'a> {
@@ -170,6 +170,7 @@ impl<'a> Expander<'a> {
         let condition = self.resolve(&expr, info, report)?;
         let Some(output) = self.output(info, source, report)? else { return Ok(None) };
         check_warnings(&condition, info, report);
+        domain_warning(&condition, info, report);
         if !self.compiles(&condition, info, source, report) {
             return Ok(None);
         }
@@ -275,16 +276,21 @@ impl<'a> Expander<'a> {
     /// Substitutes lists and parses. Errors are looked up in the text as
     /// written, where a list's name stands for its items.
     fn parse(&mut self, written: &Text, text: &str, place: &Place, report: &Report) -> Result<Expr, Refused> {
+        let limited = |text: &str| match text.len() > MAX_TEXT {
+            true => Err(Refused::new(
+                Code::CompileCondition,
+                written.node.start,
+                format!("the condition has more than {MAX_TEXT} bytes after lists are substituted"),
+            )),
+            false => Ok(()),
+        };
         let mut substituted = text.to_owned();
+        limited(&substituted)?;
         for (name, _, items) in &self.lists {
             if let Some(replaced) = replace_list(&substituted, name, items) {
                 self.used_lists.insert(name);
                 substituted = replaced;
-            }
-            if substituted.len() > MAX_TEXT {
-                let message =
-                    format!("the condition has more than {MAX_TEXT} bytes after lists are substituted");
-                return Err(Refused::new(Code::CompileCondition, written.node.start, message));
+                limited(&substituted)?;
             }
         }
         filter::parse(&substituted).map_err(|error| {
@@ -419,6 +425,23 @@ fn check_warnings(condition: &Expr, info: &RuleInfo, report: &mut Report) {
         let at = locate_word(&info.condition, &text, &info.place, report);
         let message = format!("{text:?} is compared as a text; to compare with the field write val({text})");
         report.add_at(&info.place, Code::ConditionWarning, message, at, text.len());
+    }
+}
+
+/// A comparison with a domain name is of the time at which it is made.
+fn domain_warning(condition: &Expr, info: &RuleInfo, report: &mut Report) {
+    let mut named = None;
+    condition.checks(&mut |check: &Check| {
+        check.fields(&mut |field| {
+            if field.name.starts_with("fd.") && field.name.ends_with("ip.name") {
+                named = Some(field.name.clone());
+            }
+        });
+    });
+    if let Some(name) = named {
+        let at = locate_word(&info.condition, &name, &info.place, report);
+        let message = format!("{name} is compared with the addresses that its names have when the rule runs");
+        report.add_at(&info.place, Code::Extension, message, at, name.len());
     }
 }
 
