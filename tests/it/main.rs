@@ -15,6 +15,7 @@ mod falco;
 mod flow;
 mod generated;
 mod harness;
+mod history;
 mod names;
 mod protect;
 mod tidy;

@@ -176,7 +176,19 @@ pub(crate) fn perform(list: &Path, sandbox: &Sandbox) -> Vec<Case> {
     ACTIONS.iter().map(|action| done(action, &rule_of, sandbox)).collect()
 }
 
+/// Does one of them several times more: of what is sampled, some is seen.
+pub(crate) fn again(name: &str, sandbox: &Sandbox) {
+    for action in ACTIONS.iter().filter(|action| action.name == name) {
+        (0..4).for_each(|_| perform_one(action, sandbox));
+    }
+}
+
 fn done(action: &Action, rule_of: &BTreeMap<&str, &str>, sandbox: &Sandbox) -> Case {
+    perform_one(action, sandbox);
+    Case { name: action.name.into(), rule: rule_of[action.name].to_owned(), fields: Map::new() }
+}
+
+fn perform_one(action: &Action, sandbox: &Sandbox) {
     for (of, name) in action.copies {
         sandbox.copy(of, &format!("/tmp/eg/{name}"));
     }
@@ -185,7 +197,6 @@ fn done(action: &Action, rule_of: &BTreeMap<&str, &str>, sandbox: &Sandbox) -> C
     if !told.is_empty() {
         println!("{}: {told}", action.name);
     }
-    Case { name: action.name.into(), rule: rule_of[action.name].to_owned(), fields: Map::new() }
 }
 
 /// Names of the rules in the official files.

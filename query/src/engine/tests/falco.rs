@@ -43,8 +43,9 @@ fn set(text: &str) -> Arc<RuleSet> {
     Arc::new(loaded.rules)
 }
 
-fn events(tenant: &str, calls: &[(&str, &str)]) -> RecordBatch {
-    let seqs: Vec<String> = (0..calls.len()).map(|at| at.to_string()).collect();
+/// System calls of one process run, numbered from `first`: no two are the same event.
+fn events(tenant: &str, first: usize, calls: &[(&str, &str)]) -> RecordBatch {
+    let seqs: Vec<String> = (first..first + calls.len()).map(|at| at.to_string()).collect();
     let made: Vec<[(&str, &str); 7]> = calls
         .iter()
         .zip(&seqs)
@@ -67,8 +68,8 @@ fn events(tenant: &str, calls: &[(&str, &str)]) -> RecordBatch {
 async fn mixed() -> (Bucket, Served) {
     let mut bucket = Bucket::new().await;
     let through = bucket.wal(&[]).await;
-    let acme = events("acme", &[("execve", "sh"), ("open", "sh"), ("execve", "ls")]);
-    let globex = events("globex", &[("execveat", "bash")]);
+    let acme = events("acme", 0, &[("execve", "sh"), ("open", "sh"), ("execve", "ls")]);
+    let globex = events("globex", 0, &[("execveat", "bash")]);
     bucket.commit(Table::Syscalls, through, &[("acme", acme), ("globex", globex)]).await;
     let list: Row<'_> = &[
         ("tenant", "globex"),
@@ -78,7 +79,7 @@ async fn mixed() -> (Bucket, Served) {
         ("stage", "ResponseComplete"),
         ("user", "mallory"),
     ];
-    bucket.wal(&[(Table::Syscalls, events("acme", &[("execve", "bash")]))]).await;
+    bucket.wal(&[(Table::Syscalls, events("acme", 3, &[("execve", "bash")]))]).await;
     bucket.wal(&[(Table::ApiAccess, rows(Table::ApiAccess, &[list]))]).await;
     let served = bucket.serve(&Config::default());
     served.engine.rules().set(set(RULES));
@@ -257,7 +258,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut bucket = Bucket::new().await;
-            let all = events("acme", &calls);
+            let all = events("acme", 0, &calls);
             let cut = cut.min(all.num_rows());
             let parts = [all.slice(0, cut), all.slice(cut, all.num_rows() - cut)];
             let through = bucket.wal(&[]).await;
