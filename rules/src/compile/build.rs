@@ -251,6 +251,13 @@ impl Builder {
     }
 
     fn leaf(&mut self, left: Term, test: Test) -> Node {
+        // A long text is made only for the rows that are asked for it.
+        let (left, test) = match (left, test) {
+            (Term::Field(Access::Joined(name)), Test::Text(test)) => {
+                (Term::Field(Access::List(name)), Test::Joined(test))
+            }
+            other => other,
+        };
         let term = self.term_id(left);
         let leaf = Leaf { term, test };
         let index = self.leaves.iter().position(|known| *known == leaf).unwrap_or_else(|| {

@@ -27,6 +27,8 @@ pub(super) enum Test {
     Text(TextTest),
     /// Some value of a list passes.
     Any(TextTest),
+    /// The values of a list, joined by spaces, pass as one text.
+    Joined(TextTest),
     List(ListTest),
     Int(IntTest),
     Bool {
@@ -102,6 +104,20 @@ impl Leaf {
             Test::Exists => Bits::from_fn(len, |at| left.is_present(row(at))),
             Test::Text(test) => text_bits(left, test, table, len, row),
             Test::Any(test) => Bits::from_fn(len, |at| left.texts(row(at)).any(|text| test.matches(text))),
+            Test::Joined(test) => {
+                let mut joined = String::new();
+                Bits::from_fn(len, |at| {
+                    joined.clear();
+                    let mut texts = left.texts(row(at));
+                    let Some(first) = texts.next() else { return false };
+                    joined.push_str(first);
+                    texts.for_each(|text| {
+                        joined.push(' ');
+                        joined.push_str(text);
+                    });
+                    test.matches(&joined)
+                })
+            }
             Test::List(test) => Bits::from_fn(len, |at| test.matches(left.texts(row(at)))),
             Test::Int(test) => {
                 Bits::from_fn(len, |at| left.int(row(at)).is_some_and(|number| test.matches(number)))
@@ -184,7 +200,9 @@ impl PartialEq for Test {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Exists, Self::Exists) => true,
-            (Self::Text(a), Self::Text(b)) | (Self::Any(a), Self::Any(b)) => a.key == b.key,
+            (Self::Text(a), Self::Text(b))
+            | (Self::Any(a), Self::Any(b))
+            | (Self::Joined(a), Self::Joined(b)) => a.key == b.key,
             (Self::List(a), Self::List(b)) => a == b,
             (Self::Int(a), Self::Int(b)) => a == b,
             (Self::Bool { yes: a, no: b }, Self::Bool { yes: c, no: d }) => (a, b) == (c, d),
@@ -284,7 +302,10 @@ impl TextTest {
 
 fn contains_any_case(text: &str, lower: &str) -> bool {
     let (text, lower) = (text.as_bytes(), lower.as_bytes());
-    lower.is_empty() || text.windows(lower.len()).any(|window| window.eq_ignore_ascii_case(lower))
+    let Some(first) = lower.first() else { return true };
+    let begins = memchr::memchr2_iter(*first, first.to_ascii_uppercase(), text);
+    let there = |at: usize| text.get(at..at.saturating_add(lower.len()));
+    begins.filter_map(there).any(|piece| piece.eq_ignore_ascii_case(lower))
 }
 
 /// Bytes written in hexadecimal, e.g. `48545450`.
@@ -368,6 +389,20 @@ impl IntTest {
             Op::In | Op::Intersects | Op::Eq => self.numbers.contains(&number),
             Op::Ne => !self.numbers.contains(&number),
             op => first.is_some_and(|first| ordered(op, number.cmp(first))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn any_case_is_found_as_in_lower_case(text in "[aAbBé]{0,12}", part in "[aAbBé]{0,3}") {
+            let lower = part.to_ascii_lowercase();
+            let expected = text.to_ascii_lowercase().contains(&lower);
+            proptest::prop_assert_eq!(contains_any_case(&text, &lower), expected);
         }
     }
 }
