@@ -426,7 +426,8 @@ mod tests {
         assert_eq!((first.num_rows(), second.num_rows()), (2, 3));
         let both = arrow::compute::concat_batches(&first.schema(), [&first, &second]).unwrap();
         let plain = wire::plain(&whole).unwrap();
-        let texts = |rows: &RecordBatch, name| cast(rows.column_by_name(name).unwrap(), &DataType::Utf8).unwrap();
+        let texts =
+            |rows: &RecordBatch, name| cast(rows.column_by_name(name).unwrap(), &DataType::Utf8).unwrap();
         assert_eq!(&texts(&both, "proc_name"), &texts(&plain, "proc_name"));
         assert_eq!(both.column_by_name("proc_env"), plain.column_by_name("proc_env"));
         assert_eq!(first.schema(), Table::Syscalls.wire_schema());
