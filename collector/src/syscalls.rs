@@ -34,6 +34,7 @@ pub(crate) mod paths;
 mod privileged;
 mod proc_fs;
 mod processes;
+mod registers;
 mod repeats;
 mod rings;
 mod roles;

@@ -19,7 +19,7 @@ use super::processes::{Processes, Program, Spread, Started};
 use super::repeats::Repeats;
 use super::roles::Sockets;
 use super::rows::{Common, Rows, comm};
-use super::{descriptors, dns, lanes, names, paths, proc_fs, walk};
+use super::{descriptors, dns, lanes, names, paths, proc_fs, registers, walk};
 use crate::attribution::{HOST, is_own_cgroup};
 use crate::config::Syscalls;
 use crate::containers::Sightings;
@@ -56,6 +56,8 @@ pub(super) struct Capture {
     /// What was told of pods when those were found.
     pods_version: u64,
     repeats: Repeats,
+    /// Where a record is made ready to be compared.
+    record: Vec<u8>,
     seq: u64,
     malformed: u64,
     /// The first rows of an interval, whatever their lane.
@@ -134,6 +136,7 @@ impl Capture {
             places: HashMap::default(),
             pods_version: 0,
             repeats: Repeats::new(config.repeats_after_ms.saturating_mul(1_000_000)),
+            record: Vec::new(),
             seq: 0,
             malformed: 0,
             few: Rows::new(Lane::File),
@@ -240,7 +243,10 @@ impl Capture {
             _ => {}
         }
         self.repeats.end_until(header.boot_ns);
-        let counted = lanes::may_repeat(&event) && !self.repeats.is_first(bytes, header.pid, header.boot_ns);
+        let counted = lanes::may_repeat(&event) && {
+            let record = registers::without_rest(bytes, &event, &mut self.record);
+            !self.repeats.is_first(record, header.pid, header.boot_ns)
+        };
         self.write_repeats();
         if !counted {
             self.event(&header, &event, 0);

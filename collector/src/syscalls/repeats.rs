@@ -8,8 +8,9 @@
 //!                   counted ── interval over, process ended, no room ──▶ a row, repeats = n - 1
 //! ```
 //!
-//! Records are the same when their bytes are, but for the time. So rows, each
-//! with its `repeats`, are exactly as many as records.
+//! Records are the same when their bytes are, but for the time (and for registers
+//! that tell nothing, which are zeros here: see `registers`). So rows, each with
+//! its `repeats`, are exactly as many as records.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;

@@ -554,3 +554,24 @@ fn processes_that_vanish_while_they_are_read() {
         assert!(made > 30 && read > 0);
     });
 }
+
+#[test]
+fn what_was_left_in_registers_makes_no_other_event() {
+    let opened = |boot_ns, address, rest, flags, mode| {
+        let texts: [&[u8]; text::COUNT] = [b"/same\0", b"", b"", b"", b"", b""];
+        let args = [u64::from(u32::MAX - 99), address, flags, mode, rest, rest];
+        call(WHO, boot_ns, &TestCall { args, texts, ..CALL })
+    };
+    let rows = taken(&[
+        opened(START, 0x7000, 0, 0, 0o600),
+        opened(START + 1, 0x8000, 7, 0, 0o644),
+        opened(START + 2, 0x9000, 8, 0, 0),
+        // Where a file may be made its mode counts.
+        opened(START + 3, 0x7000, 0, 0o101, 0o600),
+        opened(START + 4, 0x8000, 9, 0o101, 0o644),
+    ]);
+    let repeats: Vec<_> = rows.iter().map(|row| (&row["evt_arg"][3]["value"], &row["repeats"])).collect();
+    let expected = [("O_RDONLY", 0), ("O_CREAT|O_WRONLY", 0), ("O_CREAT|O_WRONLY", 0), ("O_RDONLY", 1)];
+    let expected = expected.map(|(flags, repeats)| (json!(flags), json!(repeats)));
+    assert_eq!(repeats, expected.iter().map(|(flags, repeats)| (flags, repeats)).collect::<Vec<_>>());
+}
