@@ -3,22 +3,35 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bailiwick_rules::{CaseReport, Loaded, RuleText, Severity, is_case_file, load, run_cases};
+use bailiwick_rules::{CaseReport, Diagnostic, Loaded, RuleText, Severity, is_case_file, load, run_cases};
 
 use crate::failure::Failure;
 use crate::say::say;
 use crate::terminal::printable;
 
 /// Loads the files in order, runs the tests among them and prints what is wrong;
-/// fails on an error and on a test that fails.
+/// fails on an error and on a test that fails. A file that cannot be read is
+/// told beside what is wrong with the others.
 pub(crate) fn check(files: &[PathBuf], json: bool) -> Result<(), Failure> {
-    let texts = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+    let (mut texts, mut unreadable) = (Vec::new(), Vec::new());
+    for file in files {
+        let name = file.display().to_string();
+        match fs::read_to_string(file) {
+            Ok(text) => texts.push(RuleText { name, text }),
+            Err(error) => unreadable.push(Diagnostic::unreadable(&name, &error)),
+        }
+    }
+    let missing = unreadable.first().map(|first| format!("{}: {}", first.file, first.message));
     let (cases, rules): (Vec<_>, Vec<_>) = texts.into_iter().partition(|text| is_case_file(&text.name));
-    let loaded = load(&rules);
+    let mut loaded = load(&rules);
+    loaded.diagnostics.splice(0..0, unreadable);
     let tests = (!cases.is_empty()).then(|| run_cases(&loaded.rules, &cases));
     match json {
         true => print_json(&loaded, tests.as_ref())?,
         false => print_text(&loaded, tests.as_ref()),
+    }
+    if let Some(missing) = missing {
+        return Err(Failure::config(missing));
     }
     let errors = loaded.diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
     let failures = tests.map_or(0, |tests| tests.failures.len());

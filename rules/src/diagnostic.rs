@@ -84,6 +84,21 @@ codes! {
 // === impl Diagnostic ===
 
 impl Diagnostic {
+    /// A file of this name cannot be read.
+    pub fn unreadable(file: &str, error: &std::io::Error) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+            length: 0,
+            code: Code::FileRead,
+            severity: Code::FileRead.severity(),
+            message: error.to_string(),
+            item: String::new(),
+            snippet: String::new(),
+        }
+    }
+
     /// Whether something was left out.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error

@@ -197,6 +197,9 @@ impl Node {
         let Kind::Scalar { text, style } = &self.kind else { return self.start };
         let before = text.char_indices().take_while(|(index, _)| *index < at);
         let mut left = before.filter(|(_, c)| !c.is_whitespace()).count();
+        // What is wrong with the end stands behind the last character, not at
+        // whatever comes next in the file.
+        let at_end = left > 0 && text.get(at..).is_none_or(|rest| rest.trim().is_empty());
         let mut place = self.start;
         let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
         let quoted = matches!(style, ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted);
@@ -221,6 +224,9 @@ impl Node {
             }
             in_header = in_header && c != '\n';
             place.step(source);
+            if at_end && left == 0 {
+                break;
+            }
         }
         place
     }

@@ -67,6 +67,16 @@ fn a_wrong_rule_file_is_shown_with_its_line() {
     let told = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("rules.yaml") && told.contains("LOAD_ERR_COMPILE_CONDITION"), "{told}");
+    let output = bailiwick(&["rules", "check", "--json", "missing.yaml", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(78));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["diagnostics"][0]["code"], "LOAD_ERR_FILE_READ", "{report}");
+    let found = &report["diagnostics"][1];
+    assert_eq!(
+        (&found["code"], &found["line"]),
+        (&"LOAD_ERR_COMPILE_CONDITION".into(), &3.into()),
+        "{report}"
+    );
 }
 
 #[test]

@@ -99,6 +99,17 @@ fn an_error_is_underlined_where_it_stands() {
 }
 
 #[test]
+fn what_is_missing_at_the_end_is_shown_behind_it() {
+    let head = "- rule: R\n  desc: d\n  condition: evt.type = open and\n  output: o\n  priority: INFO\n";
+    let folded = head.replace("evt.type", ">\n    evt.type").replace("and", "and\n");
+    for (text, line, column) in [(head, 3, 33), (folded.as_str(), 4, 24)] {
+        let loaded = load_text(text);
+        let error = loaded.diagnostics.iter().find(|found| found.is_error()).unwrap();
+        assert_eq!((error.line, error.column), (line, column), "{}", error.render());
+    }
+}
+
+#[test]
 fn macros_that_refer_to_themselves_are_refused() {
     let loaded = load_text(
         "- macro: a\n  condition: proc.name = x\n- macro: b\n  condition: a and proc.name = y\n\
