@@ -390,6 +390,11 @@ fn quoted(text: &str) -> String {
         needs_quotes = true;
         out.push_str(escape);
     }
+    if text.ends_with('\\') {
+        // The quote after it would count as escaped; this is its other escape.
+        out.truncate(out.len() - 1);
+        out.push(' ');
+    }
     if needs_quotes || out.is_empty() { format!("\"{out}\"") } else { out }
 }
 

@@ -45,6 +45,15 @@ fn deep_nesting_is_refused_and_does_not_overflow() {
     assert!(parse(&"tolower(".repeat(1_000_000)).is_err());
 }
 
+/// A quote after a backslash never ends a text, so that one at its end is written
+/// by its other escape.
+#[test]
+fn a_text_that_ends_with_a_backslash_is_read_again() {
+    let condition = parse("proc.name in (cat, ngin\\)").unwrap().to_string();
+    assert_eq!(condition, r#"proc.name in (cat, "ngin\ ")"#);
+    assert_eq!(parse(&condition).unwrap().to_string(), condition);
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_panics(text in "[a-c.\\[\\]()'\"\\\\ =<>!,]{0,40}|\\PC{0,40}") {
