@@ -80,11 +80,10 @@ pub(crate) fn sample(class: u32) -> u32 {
     0
 }
 
-/// Writes a record of the process lane. Its reader is woken at once, since what
-/// it reads about a short process from /proc is soon gone.
+/// Writes a record of the process lane.
 #[inline(always)]
 pub(crate) unsafe fn process(class: u32, record: *mut c_void, size: u32) {
-    unsafe { write(&PROCESS_RING, class, record, size, 0) }
+    unsafe { write(&PROCESS_RING, class, record, size, wakeup(&PROCESS_RING)) }
 }
 
 /// Writes a record of the network lane.

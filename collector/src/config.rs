@@ -85,8 +85,8 @@ pub struct Syscalls {
     pub network_ring_bytes: u32,
     /// Bytes of the ring of file events; as above.
     pub file_ring_bytes: u32,
-    /// How often the network and file rings are looked at, milliseconds. They
-    /// are also looked at when one of them holds a mebibyte.
+    /// How often the rings are looked at, milliseconds. They are also looked at
+    /// when one of them holds a mebibyte.
     pub poll_every_ms: u64,
     /// The most processes that are remembered, ended ones included.
     pub max_processes: usize,

@@ -1,7 +1,8 @@
 //! The thread that empties the rings.
 //!
-//! It sleeps until the process ring has a record, a slower ring is filling up,
-//! or a timer finds what the slower rings hold. Rows become a batch when they
+//! It sleeps until a ring is filling up or a timer finds what they hold: to be
+//! woken for each program that starts would cost who starts it far more than the
+//! records do. Rows become a batch when they
 //! are many or have waited; batches go to a task of the main runtime, so that a
 //! slow disk fills a ring and not memory.
 
