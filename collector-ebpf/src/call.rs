@@ -14,7 +14,7 @@ use core::ffi::c_void;
 use core::mem::size_of;
 
 use crate::out;
-use crate::task::{self, at, current, has, wanted};
+use crate::task::{self, at, clear, current, has, wanted};
 use crate::typed;
 use crate::walk::{self, WALK_MAX};
 
@@ -140,6 +140,7 @@ pub(crate) unsafe fn arguments(to: *mut [u64; 6], regs: *const u8, compat: bool)
 
 /// The end of every call of every task: most go no further than [`number`].
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let regs: *const u8 = ctx.arg(0);
     let Some(number) = number(regs) else { return 0 };
@@ -189,12 +190,14 @@ unsafe fn go_to<const PLACE: u32>(ctx: &BtfTracePointContext) {
 
 /// Places in [`PROGRAMS`] of what goes on with a record: each program is checked
 /// by itself, and one that did everything would be too much to check.
+const FOLDER: u32 = 4;
 const ARGUMENTS: u32 = 5;
 const SECOND: u32 = 6;
 const LAST: u32 = 7;
 
 /// A call about paths, descriptors or numbers: what all have, and its first path.
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn call_ended(ctx: BtfTracePointContext) -> i32 {
     // Safety: the scratch record is this task's alone until its last program ends.
     unsafe {
@@ -209,31 +212,54 @@ fn call_ended(ctx: BtfTracePointContext) -> i32 {
             (*body).weight = weight;
         }
         let mut length = 0;
+        let mut is_relative = false;
         if shape.path != NONE {
-            length = path(record, task, length, shape.path, shape.folder, text::PATH);
+            (length, is_relative) = given(record, length, shape.path, shape.folder, text::PATH);
         }
         keep(record, length);
+        // One walk a program: two would be too much to check.
+        if is_relative {
+            go_to::<FOLDER>(&ctx);
+        } else if shape.path2 != NONE {
+            go_to::<SECOND>(&ctx);
+        } else if shape.bits & bits::NEW_CWD != 0 {
+            go_to::<LAST>(&ctx);
+        } else {
+            finish(record, task, shape);
+        }
+    }
+    0
+}
+
+/// Where the first path begins, if that is relative.
+#[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
+fn call_folder(ctx: BtfTracePointContext) -> i32 {
+    // Safety: as above.
+    unsafe {
+        let Some((record, shape, length)) = go_on() else { return 0 };
+        keep(record, folder(record, current(), length, shape.folder, text::PATH));
         if shape.path2 != NONE {
             go_to::<SECOND>(&ctx);
-            return 0;
+        } else {
+            go_to::<LAST>(&ctx);
         }
-        let Some(length) = kept(record) else { return 0 };
-        keep(record, extra(record, task, length, shape));
-        let Some(length) = kept(record) else { return 0 };
-        (*record).body.reserved = [0; 3];
-        let length = file(record, task, length, shape);
-        send(record, task, shape, length);
     }
     0
 }
 
 /// The second path.
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn call_second(ctx: BtfTracePointContext) -> i32 {
     // Safety: as above.
     unsafe {
         let Some((record, shape, length)) = go_on() else { return 0 };
-        keep(record, path(record, current(), length, shape.path2, shape.folder2, text::PATH2));
+        let (mut length, is_relative) = given(record, length, shape.path2, shape.folder2, text::PATH2);
+        if is_relative {
+            length = folder(record, current(), length, shape.folder2, text::PATH2);
+        }
+        keep(record, length);
         go_to::<LAST>(&ctx);
     }
     0
@@ -241,17 +267,37 @@ fn call_second(ctx: BtfTracePointContext) -> i32 {
 
 /// The further text and the file; then the record is complete.
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn call_last(_ctx: BtfTracePointContext) -> i32 {
     // Safety: as above.
     unsafe {
         let Some((record, shape, length)) = go_on() else { return 0 };
         let task = current();
-        (*record).body.reserved = [0; 3];
-        let length = extra(record, task, length, shape);
+        if shape.bits & bits::NEW_CWD != 0 && length <= TEXT_MAX - WALK_MAX {
+            let to = (&raw mut (*record).text as *mut u8).add(length);
+            let walked = walk::walk_folder(to, cell(record), task, None);
+            let length = bounded(record, length, text::EXTRA, walked);
+            clear(&raw mut (*record).body.reserved);
+            send(record, task, shape, length);
+            return 0;
+        }
+        finish(record, task, shape);
+    }
+    0
+}
+
+/// The further text and the file of a record whose paths are there; then it is
+/// complete.
+#[inline(always)]
+unsafe fn finish(record: *mut CallRecord, task: *const u8, shape: &Shape) {
+    unsafe {
+        let Some(length) = kept(record) else { return };
+        keep(record, extra(record, task, length, shape));
+        let Some(length) = kept(record) else { return };
+        clear(&raw mut (*record).body.reserved);
         let length = file(record, task, length, shape);
         send(record, task, shape, length);
     }
-    0
 }
 
 /// Memory of the record that is filled last.
@@ -294,11 +340,11 @@ unsafe fn begin(ctx: &BtfTracePointContext, task: *const u8) -> Option<(*mut Cal
         let body = &raw mut (*record).body;
         (*body).ret = ctx.arg(1);
         arguments(&raw mut (*body).args, regs, compat);
-        (*body).file = Default::default();
+        clear(&raw mut (*body).file);
         (*body).weight = 1;
         (*body).call = entry & ID_BITS;
-        (*body).text_len = [0; text::COUNT];
-        (*body).reserved = [0; 3];
+        clear(&raw mut (*body).text_len);
+        clear(&raw mut (*body).reserved);
         (*record).header.flags = if compat { flag::COMPAT } else { 0 };
         Some((record, &*(&raw const SHAPE as *const Shape).add((entry & ID_BITS) as usize & (MAX_CALLS - 1))))
     }
@@ -337,18 +383,10 @@ unsafe fn may_be_left_out(body: *const Call) -> bool {
     }
 }
 
-/// Copies a path, and where it begins if it is relative; the new length.
+/// Copies a path; the new length, and whether it is one that begins in `folder`.
 #[inline(always)]
-unsafe fn path(
-    record: *mut CallRecord,
-    task: *const u8,
-    length: usize,
-    arg: u8,
-    folder: u8,
-    slot: usize,
-) -> usize {
+unsafe fn given(record: *mut CallRecord, length: usize, arg: u8, folder: u8, slot: usize) -> (usize, bool) {
     unsafe {
-        let mut length = length;
         let from = (*record).body.args[(arg & 7) as usize % 6];
         let copied = copy_text(record, length, from);
         (*record).body.text_len[slot] = copied as u16;
@@ -356,19 +394,26 @@ unsafe fn path(
             if slot == text::PATH {
                 (*record).header.flags |= flag::UNREADABLE;
             }
-            return length;
+            return (length, false);
         }
         if copied == PATH_MAX {
             (*record).header.flags |= flag::TRUNCATED;
         }
         if length > TEXT_MAX - PATH_MAX {
-            return length;
+            return (length, false);
         }
         let first = (&raw const (*record).text as *const u8).add(length).read_volatile();
-        length += copied;
-        if first == b'/' || folder == NONE || length > TEXT_MAX - WALK_MAX {
-            return length;
-        }
+        (length + copied, first != b'/' && folder != NONE)
+    }
+}
+
+/// Walks where the relative path before it begins; the new length.
+#[inline(always)]
+unsafe fn folder(record: *mut CallRecord, task: *const u8, length: usize, folder: u8, slot: usize) -> usize {
+    if length > TEXT_MAX - WALK_MAX {
+        return length;
+    }
+    unsafe {
         let to = (&raw mut (*record).text as *mut u8).add(length);
         let fd = if folder == CWD { AT_FDCWD } else { (*record).body.args[(folder & 7) as usize % 6] as i32 };
         if fd != AT_FDCWD {
@@ -416,10 +461,6 @@ unsafe fn extra(record: *mut CallRecord, task: *const u8, length: usize, shape: 
         if shape.bits & bits::CAPABILITIES != 0 {
             core::ptr::write_unaligned(to as *mut Capabilities, task::capabilities(task));
             return bounded(record, length, text::EXTRA, size_of::<Capabilities>() as u32);
-        }
-        if shape.bits & bits::NEW_CWD != 0 {
-            let walked = walk::walk_folder(to, cell(record), task, None);
-            return bounded(record, length, text::EXTRA, walked);
         }
         if shape.extra == NONE {
             return length;
@@ -487,11 +528,17 @@ const FAILED_ARG_MAX: u32 = 256;
 
 /// An execve that failed: the process, its memory and its registers are as before.
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn exec_failed(ctx: BtfTracePointContext) -> i32 {
     // Safety: the scratch record is this task's alone until its last program ends.
     unsafe {
-        let Some((record, shape)) = begin(&ctx, current()) else { return 0 };
-        keep(record, path(record, current(), 0, shape.path, shape.folder, text::PATH));
+        let task = current();
+        let Some((record, shape)) = begin(&ctx, task) else { return 0 };
+        let (mut length, is_relative) = given(record, 0, shape.path, shape.folder, text::PATH);
+        if is_relative {
+            length = folder(record, task, length, shape.folder, text::PATH);
+        }
+        keep(record, length);
         go_to::<ARGUMENTS>(&ctx);
     }
     0
@@ -499,12 +546,13 @@ fn exec_failed(ctx: BtfTracePointContext) -> i32 {
 
 /// The arguments that the program would have had.
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn exec_arguments(_ctx: BtfTracePointContext) -> i32 {
     // Safety: as above.
     unsafe {
         let Some((record, shape, length)) = go_on() else { return 0 };
         let task = current();
-        (*record).body.reserved = [0; 3];
+        clear(&raw mut (*record).body.reserved);
         let given = (*record).body.args[(shape.extra & 7) as usize % 6];
         let compat = (*record).header.flags & flag::COMPAT != 0;
         let length = failed_args(record, length, given, compat);

@@ -9,11 +9,11 @@ use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::SkBuffContext;
 use bailiwick_collector_ebpf::{DNS_MAX, Dns, Header, class, kind};
 use core::ffi::c_void;
-use core::mem::size_of;
+use core::mem::{MaybeUninit, size_of};
 
 use crate::out;
 use crate::socket::{AF_INET, AF_INET6};
-use crate::task::{self, current, wanted};
+use crate::task::{self, clear, current, wanted};
 
 /// A packet that may go on.
 const PASS: i32 = 1;
@@ -33,6 +33,7 @@ static DNS_SCRATCH: PerCpuArray<DnsRecord> = PerCpuArray::with_max_entries(1, 0)
 
 /// Every packet that a process of the machine sends.
 #[cgroup_skb]
+#[inline(always)]
 fn packet_out(ctx: SkBuffContext) -> i32 {
     // Safety: the scratch record is this program's alone while it runs.
     unsafe { look(&ctx) };
@@ -41,11 +42,16 @@ fn packet_out(ctx: SkBuffContext) -> i32 {
 
 #[inline(always)]
 unsafe fn load<const N: usize>(ctx: &SkBuffContext, offset: u32) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    let to = &raw mut bytes as *mut c_void;
-    // Safety: as many bytes as the array has.
-    let loaded = unsafe { bpf_skb_load_bytes(ctx.as_ptr(), offset, to, N as u32) };
-    if loaded == 0 { Some(bytes) } else { None }
+    let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+    let to = bytes.as_mut_ptr() as *mut c_void;
+    // Safety: as many bytes as the array has, and all of them were written.
+    unsafe {
+        if bpf_skb_load_bytes(ctx.as_ptr(), offset, to, N as u32) == 0 {
+            Some(bytes.assume_init())
+        } else {
+            None
+        }
+    }
 }
 
 #[inline(always)]
@@ -97,8 +103,8 @@ unsafe fn look(ctx: &SkBuffContext) -> Option<()> {
 unsafe fn addresses(ctx: &SkBuffContext, body: *mut Dns) -> Option<()> {
     unsafe {
         if (*body).family == AF_INET {
-            (*body).local = [0; 16];
-            (*body).remote = [0; 16];
+            clear(&raw mut (*body).local);
+            clear(&raw mut (*body).remote);
             *(&raw mut (*body).local as *mut [u8; 4]) = load(ctx, 12)?;
             *(&raw mut (*body).remote as *mut [u8; 4]) = load(ctx, 16)?;
         } else {

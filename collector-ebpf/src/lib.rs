@@ -10,7 +10,7 @@
 //!   cgroup_skb, port 53 ─────────▶ NETWORK_RING ─┤        └────────┴──────┴──────────────┘
 //!   io_uring_submit ─────────────▶ FILE_RING ────┘         header.size bytes altogether
 //!                                  │
-//!                                  └─▶ COUNTERS: attempted, emitted, lost by reason
+//!                                  └─▶ COUNTERS: emitted, lost by reason
 //! ```
 //!
 //! A system call is recorded when it ends: then its result is known, its
@@ -131,16 +131,14 @@ pub mod class {
 
 /// Cells of one class in the `COUNTERS` map: cell `class * slot::COUNT + slot`.
 pub mod slot {
-    /// Events that should have become a record.
-    pub const ATTEMPTED: u32 = 0;
     /// Records written to a ring.
-    pub const EMITTED: u32 = 1;
+    pub const EMITTED: u32 = 0;
     /// Lost because the ring was full.
-    pub const RING_FULL: u32 = 2;
+    pub const RING_FULL: u32 = 1;
     /// Left out by sampling; those that were kept say how many they stand for.
-    pub const SAMPLED: u32 = 3;
+    pub const SAMPLED: u32 = 2;
     /// How many there are.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 3;
 }
 
 /// What every record begins with.
@@ -306,7 +304,8 @@ pub mod text {
 ///
 /// A walked path is read from the kernel's own tree, up to the process's root:
 /// its parts come from the last to the first, each ended by a zero. What is in
-/// no folder (a pipe, a memfd) is one part.
+/// no folder (a pipe, a memfd) is one part. Where there would be more parts than
+/// are carried, the last zero is missing.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Call {

@@ -17,7 +17,10 @@ const FORCE_WAKEUP: u64 = 2;
 const WAKE_AT_BYTES: u64 = 1 << 20;
 /// Width of the window in which it is woken, so that a reader that is behind
 /// anyway is not woken by every record.
-const WAKE_WINDOW_BYTES: u64 = 1 << 12;
+const WAKE_WINDOW_BYTES: u64 = 1 << 16;
+/// How full a ring is costs as much to ask as half of writing to it: it is asked by
+/// one of so many records of a class and CPU.
+const ASK_EVERY: u64 = 16;
 
 // The loader sets the sizes; these are what an unaware loader would get.
 #[map]
@@ -75,7 +78,6 @@ pub(crate) fn sample(class: u32) -> u32 {
     if is_kept {
         return one_of;
     }
-    count(class, slot::ATTEMPTED);
     count(class, slot::SAMPLED);
     0
 }
@@ -83,30 +85,37 @@ pub(crate) fn sample(class: u32) -> u32 {
 /// Writes a record of the process lane.
 #[inline(always)]
 pub(crate) unsafe fn process(class: u32, record: *mut c_void, size: u32) {
-    unsafe { write(&PROCESS_RING, class, record, size, wakeup(&PROCESS_RING)) }
+    unsafe { write(&PROCESS_RING, class, record, size) }
 }
 
 /// Writes a record of the network lane.
 #[inline(always)]
 pub(crate) unsafe fn network(class: u32, record: *mut c_void, size: u32) {
-    unsafe { write(&NETWORK_RING, class, record, size, wakeup(&NETWORK_RING)) }
+    unsafe { write(&NETWORK_RING, class, record, size) }
 }
 
 /// Writes a record of the file lane.
 #[inline(always)]
 pub(crate) unsafe fn file(class: u32, record: *mut c_void, size: u32) {
-    unsafe { write(&FILE_RING, class, record, size, wakeup(&FILE_RING)) }
+    unsafe { write(&FILE_RING, class, record, size) }
+}
+
+#[inline(always)]
+unsafe fn write(ring: &RingBuf, class: u32, record: *mut c_void, size: u32) {
+    let Some(emitted) = COUNTERS.get_ptr_mut(class * slot::COUNT + slot::EMITTED) else { return };
+    // Safety: the map's own cell of this CPU, and as many bytes as the record has.
+    unsafe {
+        let flags = if *emitted % ASK_EVERY == 0 { wakeup(ring) } else { NO_WAKEUP };
+        if bpf_ringbuf_output(ring as *const _ as *mut c_void, record, size as u64, flags) == 0 {
+            *emitted += 1;
+        } else {
+            count(class, slot::RING_FULL);
+        }
+    }
 }
 
 #[inline(always)]
 unsafe fn wakeup(ring: &RingBuf) -> u64 {
     let waiting = unsafe { bpf_ringbuf_query(ring as *const _ as *mut c_void, AVAILABLE_DATA) };
     if waiting.wrapping_sub(WAKE_AT_BYTES) < WAKE_WINDOW_BYTES { FORCE_WAKEUP } else { NO_WAKEUP }
-}
-
-#[inline(always)]
-unsafe fn write(ring: &RingBuf, class: u32, record: *mut c_void, size: u32, flags: u64) {
-    let written = unsafe { bpf_ringbuf_output(ring as *const _ as *mut c_void, record, size as u64, flags) };
-    count(class, slot::ATTEMPTED);
-    count(class, if written == 0 { slot::EMITTED } else { slot::RING_FULL });
 }

@@ -15,7 +15,7 @@ use core::ffi::c_void;
 use core::mem::size_of;
 
 use crate::out;
-use crate::task::{self, at, current, follow, has, probe, reach, wanted};
+use crate::task::{self, at, clear, current, follow, has, probe, reach, wanted};
 use crate::typed;
 use crate::walk::{self, WALK_MAX};
 
@@ -65,6 +65,7 @@ static CGROUP_SCRATCH: PerCpuArray<CgroupRecord> = PerCpuArray::with_max_entries
 
 /// `sched_process_exec(task, old_pid, bprm)`, with the new program in place.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
+#[inline(always)]
 fn process_exec(ctx: RawTracePointContext) -> i32 {
     let task = current();
     if wanted(task) {
@@ -187,8 +188,8 @@ unsafe fn executable(body: *mut Exec, file: *const u8) -> u16 {
         (*body).file = walk::identity(inode);
         (*body).exe_uid = probe(inode, &task::INODE_UID);
         (*body).exe_gid = probe(inode, &task::INODE_GID);
-        (*body).exe_ctime_ns = 0;
-        (*body).exe_mtime_ns = 0;
+        (&raw mut (*body).exe_ctime_ns).write_volatile(0);
+        (&raw mut (*body).exe_mtime_ns).write_volatile(0);
         if has(&task::INODE_CTIME_NS) && has(&task::INODE_MTIME_NS) {
             let (c, m): (u64, u64) = (probe(inode, &task::INODE_CTIME_S), probe(inode, &task::INODE_MTIME_S));
             let part: (u32, u32) = (probe(inode, &task::INODE_CTIME_NS), probe(inode, &task::INODE_MTIME_NS));
@@ -255,6 +256,7 @@ unsafe fn terminal(tty: u64) -> u32 {
 
 /// `sched_process_fork(parent, child)`; threads are not processes.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
+#[inline(always)]
 fn process_fork(ctx: RawTracePointContext) -> i32 {
     let child: *const u8 = ctx.arg(1);
     let task = current();
@@ -264,7 +266,9 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
         if pid != tgid || !wanted(task) {
             return 0;
         }
-        let mut record = core::mem::zeroed::<Record<Fork>>();
+        let mut record = core::mem::MaybeUninit::<Record<Fork>>::uninit();
+        clear(record.as_mut_ptr());
+        let record = record.assume_init_mut();
         record.body.child_pid = pid;
         record.body.child_start_boot_ns = probe(child, &task::TASK_START_BOOTTIME);
         if has(&task::TASK_THREAD_PID) {
@@ -273,13 +277,14 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
         }
         let size = size_of::<Record<Fork>>() as u32;
         task::fill(&raw mut record.header, task, kind::FORK, 0, size);
-        out::process(class::FORK, &raw mut record as *mut c_void, size);
+        out::process(class::FORK, &raw mut *record as *mut c_void, size);
     }
     0
 }
 
 /// `sched_process_exit(task)`: a record when the last thread of a process ends.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
+#[inline(always)]
 fn process_exit(_ctx: RawTracePointContext) -> i32 {
     let task = current();
     if !wanted(task) {
@@ -293,20 +298,23 @@ fn process_exit(_ctx: RawTracePointContext) -> i32 {
         }
         let leader = follow(task, &task::TASK_GROUP_LEADER);
         let together = at::<u32>(signal, &task::SIGNAL_FLAGS) & GROUP_EXIT != 0;
-        let mut record = core::mem::zeroed::<Record<Exit>>();
+        let mut record = core::mem::MaybeUninit::<Record<Exit>>::uninit();
+        clear(record.as_mut_ptr());
+        let record = record.assume_init_mut();
         record.body.status = match together {
             true => at(signal, &task::SIGNAL_GROUP_EXIT_CODE),
             false => at(leader, &task::TASK_EXIT_CODE),
         };
         let size = size_of::<Record<Exit>>() as u32;
         task::fill(&raw mut record.header, task, kind::EXIT, 0, size);
-        out::process(class::EXIT, &raw mut record as *mut c_void, size);
+        out::process(class::EXIT, &raw mut *record as *mut c_void, size);
     }
     0
 }
 
 /// `cgroup_mkdir(cgroup, path)`: known before the first task is in it.
 #[raw_tracepoint(tracepoint = "cgroup_mkdir")]
+#[inline(always)]
 fn cgroup_made(ctx: RawTracePointContext) -> i32 {
     // Safety: the tracepoint's arguments.
     unsafe { cgroup(ctx.arg(0), ctx.arg(1), kind::CGROUP) };
@@ -315,6 +323,7 @@ fn cgroup_made(ctx: RawTracePointContext) -> i32 {
 
 /// `cgroup_rmdir(cgroup, path)`: its id may be another's from now on.
 #[raw_tracepoint(tracepoint = "cgroup_rmdir")]
+#[inline(always)]
 fn cgroup_gone(ctx: RawTracePointContext) -> i32 {
     // Safety: the tracepoint's arguments.
     unsafe { cgroup(ctx.arg(0), ctx.arg(1), kind::CGROUP_GONE) };

@@ -14,7 +14,7 @@ use core::mem::size_of;
 
 use crate::call::{arguments, entry, number};
 use crate::out;
-use crate::task::{self, current, has, probe, reach};
+use crate::task::{self, clear, current, has, probe, reach};
 use crate::walk::file_of;
 
 pub(crate) const AF_UNIX: u16 = 1;
@@ -51,6 +51,7 @@ static PEERS: LruHashMap<u64, Peer> = LruHashMap::with_max_entries(16_384, 0);
 
 /// A call about a socket.
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn socket_ended(ctx: BtfTracePointContext) -> i32 {
     let regs: *const u8 = ctx.arg(0);
     let Some(number) = number(regs) else { return 0 };
@@ -60,7 +61,7 @@ fn socket_ended(ctx: BtfTracePointContext) -> i32 {
     // Safety: the scratch record is this program's alone while it runs.
     unsafe {
         let body = &raw mut (*record).body;
-        *body = core::mem::zeroed();
+        clear(body);
         (*body).ret = ctx.arg(1);
         (*body).call = entry & ID_BITS;
         arguments(&raw mut (*body).args, regs, compat);

@@ -118,6 +118,29 @@ pub(crate) unsafe fn reach(base: *const u8, offset: &Global<u32>) -> *const u8 {
     unsafe { probe::<u64>(base, offset) as *const u8 }
 }
 
+/// Fills with zeros, a word at a time: what the compiler makes of an assignment is a
+/// function that is called, and writes byte by byte.
+#[inline(always)]
+pub(crate) unsafe fn clear<T>(to: *mut T) {
+    unsafe {
+        if align_of::<T>() >= 8 || size_of::<T>() % 8 == 0 {
+            let words = to as *mut u64;
+            let mut at = 0;
+            while at < size_of::<T>() / 8 {
+                words.add(at).write_volatile(0);
+                at += 1;
+            }
+            return;
+        }
+        let halves = to as *mut u16;
+        let mut at = 0;
+        while at < size_of::<T>() / 2 {
+            halves.add(at).write_volatile(0);
+            at += 1;
+        }
+    }
+}
+
 /// Whether this kernel has the member.
 #[inline(always)]
 pub(crate) fn has(offset: &Global<u32>) -> bool {

@@ -12,12 +12,14 @@ use aya_ebpf::Global;
 use bailiwick_collector_ebpf::CAST_MARK;
 use core::arch::asm;
 
-/// The numbers of `struct file` and `struct mount` among this kernel's types; 0
-/// where they cannot be cast to.
+/// The numbers of `struct file`, `struct mount` and `struct list_head` among this
+/// kernel's types; 0 where they cannot be cast to.
 #[unsafe(no_mangle)]
 pub(crate) static FILE_TYPE: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static MOUNT_TYPE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static LIST_TYPE: Global<u32> = Global::new(0);
 
 /// The pointer as one to a structure of this type.
 #[inline(always)]

@@ -12,7 +12,7 @@ use core::ffi::c_void;
 use core::mem::size_of;
 
 use crate::out;
-use crate::task::{self, current, has, probe, reach, wanted};
+use crate::task::{self, clear, current, has, probe, reach, wanted};
 
 /// `IORING_OP_*` of what is recorded; the numbers never change.
 mod opcode {
@@ -39,6 +39,7 @@ static URING_SCRATCH: PerCpuArray<UringRecord> = PerCpuArray::with_max_entries(1
 
 /// `io_uring_submit_req(request)`, once its arguments were read.
 #[raw_tracepoint(tracepoint = "io_uring_submit_req")]
+#[inline(always)]
 fn uring_submitted(ctx: RawTracePointContext) -> i32 {
     let request: *const u8 = ctx.arg(0);
     if !has(&task::KIOCB_OPCODE) || !wanted(current()) {
@@ -64,7 +65,7 @@ fn uring_submitted(ctx: RawTracePointContext) -> i32 {
 unsafe fn submitted(record: *mut UringRecord, request: *const u8, code: u8) {
     unsafe {
         let body = &raw mut (*record).body;
-        *body = core::mem::zeroed();
+        clear(body);
         (*body).opcode = code as u32;
         (*body).fd = if has(&task::KIOCB_CQE_FD) { probe(request, &task::KIOCB_CQE_FD) } else { -1 };
         let mut name = core::ptr::null();

@@ -2,7 +2,12 @@
 //!
 //! A path is walked from its last part to the process's root and over mounts on
 //! the way. Nothing is locked: what is renamed meanwhile may be a mixture, as
-//! in every reader that does not stop the machine.
+//! in every reader that does not stop the machine. A walk that had to stop before
+//! it was there leaves out its last zero, by which the reader tells.
+//!
+//! Walks are part of the programs that need them, not functions that are called:
+//! before Linux 5.10, on 64-bit Arm before 6.0, a program that goes on as another
+//! may call none.
 //!
 //! Each read of the kernel's memory is a call that costs as much as a dozen
 //! instructions, so what lies together is read together. Where it lies is told
@@ -89,15 +94,28 @@ pub(crate) unsafe fn file_of(task: *const u8, fd: u32) -> *const u8 {
         if fd >= at::<u32>(table, &task::FDT_MAX_FDS) {
             return core::ptr::null();
         }
-        let entries = at::<u64>(table, &task::FDT_FD) as *const u64;
-        bpf_probe_read_kernel(entries.add(fd as usize)).unwrap_or_default() as *const u8
+        let entry = (at::<u64>(table, &task::FDT_FD) as *const u64).add(fd as usize) as *const u8;
+        if is_typed() {
+            return follow_any(entry);
+        }
+        bpf_probe_read_kernel(entry as *const u64).unwrap_or_default() as *const u8
     }
+}
+
+/// The pointer that lies at any address: read as the first member of a structure
+/// that begins with one, which costs no helper call.
+#[inline(always)]
+unsafe fn follow_any(address: *const u8) -> *const u8 {
+    unsafe { (typed::cast(address, &typed::LIST_TYPE) as *const *const u8).read_volatile() }
 }
 
 /// Whether members of files and mounts can be read by typed pointers.
 #[inline(always)]
 pub(crate) fn is_typed() -> bool {
-    typed::FILE_TYPE.load() != 0 && typed::MOUNT_TYPE.load() != 0 && DENTRY_TOGETHER.load() != 0
+    typed::FILE_TYPE.load() != 0
+        && typed::MOUNT_TYPE.load() != 0
+        && typed::LIST_TYPE.load() != 0
+        && DENTRY_TOGETHER.load() != 0
 }
 
 /// Which file it is, of a typed pointer.
@@ -114,7 +132,7 @@ pub(crate) unsafe fn typed_identity(file: *const u8) -> File {
 }
 
 /// Walks a path of a typed pointer to a `struct path`; see [`walk`].
-#[inline(never)]
+#[inline(always)]
 pub(crate) unsafe fn typed_walk(to: *mut u8, cell: *mut u32, task: *const u8, path: *const u8) -> u32 {
     unsafe {
         let root = follow(task, &task::TASK_FS).add(task::FS_ROOT.load() as usize);
@@ -122,10 +140,11 @@ pub(crate) unsafe fn typed_walk(to: *mut u8, cell: *mut u32, task: *const u8, pa
         let (mut mnt, mut dentry) = (follow(path, &task::PATH_MNT), follow(path, &task::PATH_DENTRY));
         let mut top = follow(mnt, &task::VFSMOUNT_ROOT);
         cell.write_volatile(0);
-        let mut part = 0;
+        let (mut part, mut is_whole) = (0, false);
         while part < PARTS_MAX {
             part += 1;
             if dentry == root_dentry && mnt == root_mnt {
+                is_whole = true;
                 break;
             }
             if dentry == top {
@@ -133,6 +152,7 @@ pub(crate) unsafe fn typed_walk(to: *mut u8, cell: *mut u32, task: *const u8, pa
                 let mount = typed::cast(inside, &typed::MOUNT_TYPE);
                 let above = follow(mount, &task::MOUNT_PARENT);
                 if above as u64 == inside as u64 {
+                    is_whole = true;
                     break;
                 }
                 dentry = follow(mount, &task::MOUNT_MOUNTPOINT);
@@ -150,13 +170,22 @@ pub(crate) unsafe fn typed_walk(to: *mut u8, cell: *mut u32, task: *const u8, pa
             }
             cell.write_volatile(length as u32 + copied);
             let parent = follow(dentry, &task::DENTRY_PARENT);
+            // What is in no folder is its own parent.
             if parent == dentry {
+                is_whole = true;
                 break;
             }
             dentry = parent;
         }
-        cell.read_volatile()
+        walked(cell, is_whole)
     }
+}
+
+/// The bytes of a walk: without the last zero, if there would be more.
+#[inline(always)]
+unsafe fn walked(cell: *mut u32, is_whole: bool) -> u32 {
+    let length = unsafe { cell.read_volatile() };
+    if is_whole || length == 0 { length } else { length - 1 }
 }
 
 /// Copies a dentry's name; the bytes copied with terminator, 0 if it could not be
@@ -287,7 +316,7 @@ pub(crate) unsafe fn walk_folder(to: *mut u8, cell: *mut u32, task: *const u8, f
 
 /// The length so far is kept in memory of a map: what is read from there is any
 /// number to the verifier, which so need not look at every round for every length.
-#[inline(never)]
+#[inline(always)]
 unsafe fn walk(to: *mut u8, cell: *mut u32, task: *const u8, from: Place) -> u32 {
     unsafe {
         let root = follow(task, &task::TASK_FS).add(task::FS_ROOT.load() as usize);
@@ -297,14 +326,16 @@ unsafe fn walk(to: *mut u8, cell: *mut u32, task: *const u8, from: Place) -> u32
         let root_at = root.mnt.wrapping_sub(task::MOUNT_MNT.load() as usize);
         let Some(mut mount) = mount(at) else { return 0 };
         cell.write_volatile(0);
-        let mut part = 0;
+        let (mut part, mut is_whole) = (0, false);
         while part < PARTS_MAX {
             part += 1;
             if dentry == root.dentry && at == root_at {
+                is_whole = true;
                 break;
             }
             if dentry == mount.root {
                 if mount.parent == at {
+                    is_whole = true;
                     break;
                 }
                 dentry = mount.mountpoint;
@@ -322,13 +353,13 @@ unsafe fn walk(to: *mut u8, cell: *mut u32, task: *const u8, from: Place) -> u32
                 break;
             }
             cell.write_volatile(length as u32 + copied);
-            // What is in no folder is its own parent.
             if parent == dentry {
+                is_whole = true;
                 break;
             }
             dentry = parent;
         }
-        cell.read_volatile()
+        walked(cell, is_whole)
     }
 }
 
@@ -367,7 +398,11 @@ unsafe fn name(to: *mut u8, dentry: *const u8) -> (*const u8, u32) {
         if dentry.name != short || dentry.len >= SHORT_NAME as u32 {
             return (dentry.parent, long_name(to, dentry.name));
         }
-        core::ptr::write_unaligned(to as *mut [u64; SHORT_NAME / 8], dentry.short);
+        let to = to as *mut u64;
+        to.write_unaligned(dentry.short[0]);
+        to.add(1).write_unaligned(dentry.short[1]);
+        to.add(2).write_unaligned(dentry.short[2]);
+        to.add(3).write_unaligned(dentry.short[3]);
         (dentry.parent, dentry.len + 1)
     }
 }

@@ -31,6 +31,19 @@ pub(super) fn written(object: &[u8], function: Option<u32>) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    /// Goal: kernels before 5.10, and those of 64-bit Arm before 6.0, take programs
+    /// that go on as another only if they call no function of their own.
+    #[test]
+    fn no_program_calls_a_function() {
+        /// `call` of an instruction of the same object.
+        const OWN: [u8; 4] = [0x85, 0x10, 0, 0];
+        let object = include_bytes!("../../../collector-ebpf/bailiwick.bpf.o");
+        let (instructions, _) = object.as_chunks::<INSTRUCTION>();
+        assert!(instructions.iter().any(|bytes| bytes.starts_with(&CALL)), "instructions lie elsewhere");
+        let calls = instructions.iter().filter(|bytes| bytes.starts_with(&OWN)).count();
+        assert_eq!(calls, 0, "memset and its like are functions too: see `clear` in collector-ebpf");
+    }
+
     #[test]
     fn casts_alone_are_written() {
         let mark = [0x85, 0x20, 0, 0, 0xca, 0x11, 0xa1, 0x7b];

@@ -32,10 +32,11 @@ const RAW: [(&str, &str, Presence); 6] = [
 
 /// The one program on the end of every call, and what it goes on with.
 const CALLS: &str = "sys_exit";
-const GOES_ON: [(u32, &str); 6] = [
+const GOES_ON: [(u32, &str); 7] = [
     (calls::Program::Call as u32, "call_ended"),
     (calls::Program::Socket as u32, "socket_ended"),
     (calls::Program::FailedExec as u32, "exec_failed"),
+    (4, "call_folder"),
     (5, "exec_arguments"),
     (6, "call_second"),
     (7, "call_last"),

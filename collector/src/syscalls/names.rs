@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bailiwick_collector_ebpf::calls::{CALLS, CWD, NONE, Shape, id};
+use bailiwick_collector_ebpf::calls::{CALLS, CWD, NONE, Shape, bits, id};
 use bailiwick_collector_ebpf::{PATH_MAX, flag, text};
 
 use super::arguments::{Names, SocketNames};
@@ -68,9 +68,13 @@ pub(super) fn of<'a>(call: &Call<'a>, flags: u16) -> Paths<'a> {
 
 /// Whether a text of the call is longer than what its record holds.
 pub(super) fn is_cut(call: &Call<'_>, flags: u16) -> bool {
+    let shape = shape(call.call);
+    if walked(call, shape).into_iter().any(walk::is_cut) {
+        return true;
+    }
     let is_marked = flags & flag::TRUNCATED != 0;
     let extra = call.texts.get(text::EXTRA).copied().unwrap_or_default();
-    let is_full = extra.len() >= PATH_MAX && shape(call.call).is_some_and(|shape| shape.extra != NONE);
+    let is_full = extra.len() >= PATH_MAX && shape.is_some_and(|shape| shape.extra != NONE);
     match call.call {
         id::EXECVE | id::EXECVEAT => {
             is_marked || extra.split(|byte| *byte == 0).any(|argument| argument.len() >= FAILED_ARG_MAX - 1)
@@ -80,6 +84,13 @@ pub(super) fn is_cut(call: &Call<'_>, flags: u16) -> bool {
         // All others go through with what fits only.
         _ => call.ret < 0 && (is_marked || is_full),
     }
+}
+
+/// The texts of a call that the kernel walked.
+fn walked<'a>(call: &Call<'a>, shape: Option<&Shape>) -> [&'a [u8]; 4] {
+    let [_, folder, _, folder2, extra, target] = call.texts;
+    let is_new_cwd = shape.is_some_and(|shape| shape.bits & bits::NEW_CWD != 0);
+    [folder, folder2, target, if is_new_cwd { extra } else { b"" }]
 }
 
 /// The folder of a relative path, and the absolute path.
@@ -167,8 +178,26 @@ mod tests {
         assert!(is_cut(&failed(&long), 0) && !is_cut(&failed(&long[1..20]), 0));
         assert!(is_cut(&failed(b"x\0"), flag::TRUNCATED), "there were more than are kept");
         // What fills its room and is no text of the process.
-        let walked = answered(id::CHDIR, -2, [b"x", b"", b"", b"", &parameters, &parameters]);
+        let full = [&[b'a'; PATH_MAX - 1][..], b"\0"].concat();
+        let walked = answered(id::CHDIR, -2, [b"x", b"", b"", b"", &full, &full]);
         assert!(!is_cut(&walked, 0));
+    }
+
+    #[test]
+    fn walks_without_their_end_are_cut() {
+        let (whole, cut) = (&b"c\0b\0"[..], &b"c\0b"[..]);
+        let texts = |at: usize, walk| {
+            let mut texts = [&b""[..]; text::COUNT];
+            (texts[text::PATH], texts[at]) = (b"x", walk);
+            texts
+        };
+        for at in [text::FOLDER, text::FOLDER2, text::TARGET] {
+            assert!(is_cut(&call(id::LINKAT, texts(at, cut)), 0), "{at}");
+            assert!(!is_cut(&call(id::LINKAT, texts(at, whole)), 0), "{at}");
+        }
+        assert!(is_cut(&call(id::CHDIR, texts(text::EXTRA, cut)), 0), "it is the new folder");
+        assert!(!is_cut(&call(id::SYMLINKAT, texts(text::EXTRA, cut)), 0), "it is a text of the process");
+        assert!(!is_cut(&call(id::SETUID, texts(text::EXTRA, cut)), 0), "it is no text");
     }
 
     #[test]

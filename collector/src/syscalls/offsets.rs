@@ -168,7 +168,7 @@ const TYPED_TASK: &str = "TYPED_TASK";
 /// The kernel's function that makes typed pointers of plain ones.
 const CAST: &str = "bpf_rdonly_cast";
 /// What is cast to: each a global with the structure's number, 0 for none.
-const TYPES: [(&str, &str); 2] = [("FILE_TYPE", "file"), ("MOUNT_TYPE", "mount")];
+const TYPES: [(&str, &str); 3] = [("FILE_TYPE", "file"), ("MOUNT_TYPE", "mount"), ("LIST_TYPE", "list_head")];
 
 /// What the programs need to know of a kernel.
 #[derive(Debug)]
@@ -196,6 +196,7 @@ impl Resolved {
 pub(super) fn resolve(btf: &[u8], subsystem: Option<&str>) -> Result<Resolved, String> {
     let mut wanted: Vec<_> =
         OFFSETS.iter().chain(REGISTERS).flat_map(|offset| offset.places).map(|place| place.0).collect();
+    wanted.extend(TYPES.map(|(_, structure)| structure));
     wanted.sort_unstable();
     wanted.dedup();
     let btf = Btf::parse(btf, &wanted).ok_or("its type information cannot be read")?;

@@ -20,20 +20,24 @@ pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The path that `path` names in `folder`: lexically, links are not followed.
+/// The path that `path` names in `folder`: lexically, links are not followed. No
+/// number of dots leads out of a folder of which the first parts are [`UNKNOWN`].
 pub(super) fn absolute(folder: &str, path: &str) -> String {
     let start = if path.starts_with('/') { "/" } else { folder };
     let mut clean = String::with_capacity(start.len() + path.len() + 1);
-    let root = usize::from(start.starts_with('/'));
-    if root > 0 {
-        clean.push('/');
-    }
+    let (top, start) = match start.strip_prefix(UNKNOWN) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => (UNKNOWN, rest),
+        _ if start.starts_with('/') => ("/", start),
+        _ => ("", start),
+    };
+    let root = top.len();
+    clean.push_str(top);
     for part in start.split('/').chain(path.split('/')) {
         match part {
             "" | "." => {}
             ".." => clean.truncate(clean.rfind('/').unwrap_or(0).max(root)),
             part => {
-                if clean.len() > root {
+                if !clean.is_empty() && !clean.ends_with('/') {
                     clean.push('/');
                 }
                 clean.push_str(part);
@@ -77,6 +81,10 @@ mod tests {
             ("a", "a", "a/a"),
             ("/a", "/a", "/a"),
             (UNKNOWN, "a/../b", "<UNKNOWN>/b"),
+            (UNKNOWN, "../../b", "<UNKNOWN>/b"),
+            ("<UNKNOWN>/a", "../../../etc/shadow", "<UNKNOWN>/etc/shadow"),
+            ("<UNKNOWN>/a", "/etc", "/etc"),
+            ("/<UNKNOWN>", "../b", "/b"),
         ];
         for (folder, path, expected) in cases {
             assert_eq!(absolute(folder, path), expected, "{folder} {path}");

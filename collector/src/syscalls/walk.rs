@@ -2,7 +2,11 @@
 //!
 //! ```text
 //!   "c\0b\0a\0"  ──▶  /a/b/c          ""  ──▶  /          "memfd:x\0"  ──▶  memfd:x
+//!   "c\0b\0a"    ──▶  <UNKNOWN>/a/b/c
 //! ```
+//!
+//! The last has more parts than are carried. Which they are is not known, so that
+//! it must not look as if it began at the root.
 
 use bailiwick_collector_ebpf::File;
 
@@ -16,11 +20,14 @@ const S_IFSOCK: u32 = 0o140_000;
 ///
 /// The names that the kernel gives to files in no folder stay as they are.
 pub(super) fn path(walk: &[u8]) -> String {
+    let is_cut = is_cut(walk);
     let walk = walk.strip_suffix(b"\0").unwrap_or(walk);
-    if has_no_folder(walk) {
+    if has_no_folder(walk) && !is_cut {
         return paths::text(walk).into_owned();
     }
-    let mut path = String::with_capacity(walk.len() + 1);
+    let start = if is_cut { paths::UNKNOWN } else { "" };
+    let mut path = String::with_capacity(start.len() + walk.len() + 1);
+    path.push_str(start);
     for part in walk.rsplit(|byte| *byte == 0) {
         // The top of a tree that lies outside of the process's root.
         if part.is_empty() || part == b"/" {
@@ -48,6 +55,21 @@ pub(super) fn name(walk: &[u8], file: &File) -> Option<String> {
         _ => "ns",
     };
     Some(format!("{kind}:[{}]", file.ino))
+}
+
+/// Whether the path's first parts are missing.
+pub(super) fn is_cut(walk: &[u8]) -> bool {
+    walk.last().is_some_and(|byte| *byte != 0)
+}
+
+/// Whether `path` is what was walked, as far as it is known: of both the first parts
+/// may be missing.
+pub(super) fn is_same(walked: &str, path: &str) -> bool {
+    match (walked.strip_prefix(paths::UNKNOWN), path.strip_prefix(paths::UNKNOWN)) {
+        (Some(walked), Some(path)) => walked.ends_with(path) || path.ends_with(walked),
+        (Some(walked), None) => path.ends_with(walked),
+        _ => walked == path,
+    }
 }
 
 /// Whether this one part is a name of the kernel's own. A file of such a name in
@@ -79,6 +101,16 @@ mod tests {
         assert_eq!(path(b"\xff\na\0"), "/\\xff\na");
         assert_eq!(path(b"memfd:x\0"), "memfd:x");
         assert_eq!(path(b"memfd:x\0tmp\0"), "/tmp/memfd:x");
+    }
+
+    #[test]
+    fn a_path_without_its_begin_does_not_look_whole() {
+        assert!(is_cut(b"c\0b") && is_cut(b"c") && !is_cut(b"c\0") && !is_cut(b""));
+        assert_eq!(path(b"c\0b"), "<UNKNOWN>/b/c");
+        assert_eq!(path(b"memfd:x"), "<UNKNOWN>/memfd:x");
+        assert!(is_same("<UNKNOWN>/b/c", "/a/b/c") && is_same("<UNKNOWN>/b/c", "<UNKNOWN>/a/b/c"));
+        assert!(is_same("<UNKNOWN>/a/b", "<UNKNOWN>/b") && !is_same("/a/b", "<UNKNOWN>/b"));
+        assert!(!is_same("<UNKNOWN>/b/c", "/a/xb/c") && !is_same("/b/c", "/a/b/c") && is_same("/b", "/b"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::new("evt_res", Text, "`SUCCESS` or the errno's name, e.g. `ENOENT`"),
     Column::new("evt_rawres", Int, "the return value; negative is -errno"),
     Column::new("evt_failed", Bool, "whether the call returned an error"),
-    Column::new("evt_truncated", Bool, "whether the row has less than the process gave: of a started program's arguments and of its environment the first 8,192 bytes each are kept, of one that did not start 20 arguments with 255 bytes each, of a path 4,095 bytes; what was not in memory could not be read. Also true for a call that failed with a path of that length exactly"),
+    Column::new("evt_truncated", Bool, "whether the row has less than the process gave: of a started program's arguments and of its environment the first 8,192 bytes each are kept, of one that did not start 20 arguments with 255 bytes each, of a path that it gave 4,095 bytes, of one that the kernel tells the last 48 folders or 3,840 bytes, behind `<UNKNOWN>`; what was not in memory could not be read. Also true for a call that failed with a path of that length exactly"),
     Column::new("evt_arg", PairList, "arguments by Falco's names, in Falco's text form"),
     Column::new("evt_is_open_read", Bool, "open family: opened for reading"),
     Column::new("evt_is_open_write", Bool, "open family: opened for writing"),

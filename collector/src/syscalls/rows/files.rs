@@ -10,7 +10,7 @@ use crate::syscalls::descriptors::{self, DIRECTORY, FILE, Kind};
 use crate::syscalls::names::{self, Paths};
 use crate::syscalls::opening::{self, Opening};
 use crate::syscalls::roles::Socket;
-use crate::syscalls::{arguments, flags, paths};
+use crate::syscalls::{arguments, flags, paths, walk};
 
 // === impl Rows ===
 
@@ -54,7 +54,8 @@ impl Rows {
             _ => FILE,
         };
         let name = paths.path.as_deref().or(paths.target.as_deref());
-        let resolved = paths.target.as_deref().filter(|target| Some(*target) != name);
+        let is_other = |target: &&str| !name.is_some_and(|name| walk::is_same(target, name));
+        let resolved = paths.target.as_deref().filter(is_other);
         columns.text(at.fd_name_resolved, resolved);
         self.file(call, kind, name);
     }

@@ -4,14 +4,15 @@ use bailiwick_collector_ebpf::flag;
 
 use super::{Common, Rows, loginuid, with_slash};
 use crate::syscalls::decode::{Exec, Exit};
-use crate::syscalls::paths;
+use crate::syscalls::{paths, walk};
 
 // === impl Rows ===
 
 impl Rows {
     /// A program start.
     pub(in crate::syscalls) fn exec(&mut self, common: &Common<'_>, exec: &Exec<'_>) {
-        let is_cut = common.header.flags & flag::TRUNCATED != 0;
+        let is_cut =
+            common.header.flags & flag::TRUNCATED != 0 || [exec.exe, exec.cwd].into_iter().any(walk::is_cut);
         self.columns.boolean(self.at.evt_truncated, is_cut.then_some(true));
         self.common(common, "execve", Some(0), 1);
         let (columns, at) = (&mut self.columns, &self.at);
