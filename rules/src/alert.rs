@@ -132,19 +132,41 @@ impl Alert {
         }
     }
 
-    /// The alert as Falco writes it to files and posts it.
+    /// The alert as the line that Falco prints: time of day (UTC), priority, output.
+    /// What would break the line, or give orders to whoever shows it, is escaped.
+    pub fn falco_text(&self) -> String {
+        let line = self.falco_output();
+        if !line.contains(char::is_control) {
+            return line;
+        }
+        let escaped = |c: char| match c.is_control() {
+            true => c.escape_default().to_string(),
+            false => c.to_string(),
+        };
+        line.chars().map(escaped).collect()
+    }
+
+    /// The alert as the JSON that Falco writes and posts, its keys in the same
+    /// order; the time is among the output's fields, as it is in Falco's.
     pub fn falco_json(&self) -> Value {
-        let clock = self.time.format("%H:%M:%S%.9f");
+        let mut fields = self.output_fields.clone();
+        let ns = self.time.timestamp_nanos_opt().map_or(Value::Null, Value::from);
+        fields.insert("evt.time".to_owned(), ns);
+        fields.sort_keys();
         json!({
             "hostname": self.node.as_deref().unwrap_or(&self.cluster),
-            "output": format!("{clock}: {} {}", self.priority, self.output),
-            "output_fields": self.output_fields,
+            "output": self.falco_output(),
+            "output_fields": fields,
             "priority": self.priority.as_str(),
             "rule": self.rule,
             "source": self.source,
             "tags": self.tags,
             "time": self.time.to_rfc3339_opts(SecondsFormat::Nanos, true),
         })
+    }
+
+    fn falco_output(&self) -> String {
+        format!("{}: {} {}", self.time.format("%H:%M:%S%.9f"), self.priority, self.output)
     }
 
     /// Alerts as rows of the table `alerts`, wire schema.
@@ -233,6 +255,25 @@ mod tests {
     #[test]
     fn an_alert_is_written_as_falco_writes_it() {
         insta::assert_snapshot!(sample().falco_json());
+        insta::assert_snapshot!("an_alert_as_falcos_line", sample().falco_text());
+    }
+
+    #[test]
+    fn an_event_cannot_end_the_line_of_its_alert() {
+        let forged = Alert { output: "seen a\n01:02:03: Critical b\u{1b}[2J grün".into(), ..sample() };
+        let line = forged.falco_text();
+        assert!(line.ends_with("Warning seen a\\n01:02:03: Critical b\\u{1b}[2J grün"), "{line}");
+        assert_eq!(serde_json::to_string(&forged.falco_json()).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn fields_are_in_falcos_order_whatever_that_of_the_output() {
+        let Value::Object(output_fields) = json!({"z": 1, "evt.time": "own", "a": 2}) else { unreachable!() };
+        let json = Alert { output_fields, ..sample() }.falco_json();
+        let keys: Vec<_> = json["output_fields"].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["a", "evt.time", "z"]);
+        assert_eq!(json["output_fields"]["evt.time"], 1_700_000_000_123_456_000_i64);
+        assert!(json.as_object().unwrap().keys().is_sorted());
     }
 
     #[test]

@@ -340,3 +340,5 @@ impl Classes {
 mod oracle;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tricky;

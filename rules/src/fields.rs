@@ -83,6 +83,8 @@ pub(crate) enum Access {
     AnyPort,
     /// The value of this name in a list of pairs.
     Pair(&'static str, String),
+    /// The same, where it is a whole number.
+    PairInt(&'static str, String),
     /// The value of the n-th pair.
     PairAt(&'static str, usize),
     /// All pairs as one text, with what stands inside a pair and between pairs.
@@ -266,6 +268,7 @@ impl Access {
             | Self::ShortId(name)
             | Self::PairAt(name, _)
             | Self::Pair(name, _)
+            | Self::PairInt(name, _)
             | Self::Pairs(name, ..)
             | Self::List(name)
             | Self::Element(name, _)
@@ -301,7 +304,7 @@ impl Access {
             }
             Self::Number(_) | Self::ErrorCount | Self::TypeIs(_) | Self::LoginShell => Type::Int,
             Self::TimeSeconds(_) | Self::TimeRest(_) | Self::Around(_) | Self::Device(..) => Type::Int,
-            Self::Ancestor(_, Part::Pid) => Type::Int,
+            Self::Ancestor(_, Part::Pid) | Self::PairInt(..) => Type::Int,
             Self::Bool(_) | Self::Truth(_) | Self::TypeAmong(_) | Self::Same(..) => Type::Bool,
             Self::Ip(_) | Self::AnyIp => Type::Ip,
             Self::Net(_) | Self::AnyNet => Type::Net,

@@ -58,7 +58,13 @@ pub enum Operand {
     Transform(Transformer, Box<Self>),
     /// `join(separator, (parts))`.
     Join(String, Vec<Self>),
-    /// A literal, which only `join` takes.
+    /// `concat(part, part, …)`.
+    Concat(Vec<Self>),
+    /// `getopt(arguments, options)[option]`.
+    GetOpt(Vec<Self>, Option<String>),
+    /// A list, which only functions of several arguments take.
+    List(Vec<Self>),
+    /// A literal, which only they take as well.
     Literal(String),
 }
 
@@ -180,10 +186,6 @@ words! {
         Basename = "basename",
         /// Length in bytes, or number of values.
         Len = "len",
-        /// Several values in one.
-        Concat = "concat",
-        /// An option of a command line.
-        GetOpt = "getopt",
         /// The value itself; only on the right side.
         Val = "val",
     }
@@ -285,7 +287,9 @@ impl Operand {
         match self {
             Self::Field(field) => visit(field),
             Self::Transform(_, inner) => inner.fields(visit),
-            Self::Join(_, parts) => parts.iter().for_each(|part| part.fields(visit)),
+            Self::Join(_, parts) | Self::Concat(parts) | Self::GetOpt(parts, _) | Self::List(parts) => {
+                parts.iter().for_each(|part| part.fields(visit));
+            }
             Self::Literal(_) => {}
         }
     }
@@ -335,11 +339,27 @@ impl fmt::Display for Operand {
             Self::Field(field) => field.fmt(f),
             Self::Transform(transformer, inner) => write!(f, "{transformer}({inner})"),
             Self::Join(separator, parts) => {
-                write!(f, "join(\"{separator}\", (")?;
+                write!(f, "join({}, (", in_quotes(separator))?;
                 separated(f, parts, ", ")?;
                 f.write_str("))")
             }
-            Self::Literal(text) => write!(f, "\"{text}\""),
+            Self::Concat(parts) => {
+                f.write_str("concat(")?;
+                separated(f, parts, ", ")?;
+                f.write_str(")")
+            }
+            Self::GetOpt(arguments, option) => {
+                f.write_str("getopt(")?;
+                separated(f, arguments, ", ")?;
+                f.write_str(")")?;
+                option.as_ref().map_or(Ok(()), |option| write!(f, "[{}]", quoted(option)))
+            }
+            Self::List(parts) => {
+                f.write_str("(")?;
+                separated(f, parts, ", ")?;
+                f.write_str(")")
+            }
+            Self::Literal(text) => f.write_str(&in_quotes(text)),
         }
     }
 }
@@ -365,6 +385,17 @@ fn separated<T: fmt::Display>(f: &mut fmt::Formatter<'_>, parts: &[T], word: &st
 
 /// Quotes a literal where its bytes need it, as Falco prints it.
 fn quoted(text: &str) -> String {
+    let (escaped, needs_quotes) = escaped(text);
+    if needs_quotes || escaped.is_empty() { format!("\"{escaped}\"") } else { escaped }
+}
+
+/// Quotes a literal where only one in quotes may stand.
+fn in_quotes(text: &str) -> String {
+    format!("\"{}\"", escaped(text).0)
+}
+
+/// A literal as it stands between quotes, and whether it must.
+fn escaped(text: &str) -> (String, bool) {
     let mut out = String::with_capacity(text.len());
     let mut needs_quotes = false;
     for c in text.chars() {
@@ -395,7 +426,7 @@ fn quoted(text: &str) -> String {
         out.truncate(out.len() - 1);
         out.push(' ');
     }
-    if needs_quotes || out.is_empty() { format!("\"{out}\"") } else { out }
+    (out, needs_quotes)
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ impl Events {
                 row.insert("seq".to_owned(), json!(number.saturating_sub(1)));
                 Ok(())
             }
-            Access::Pair(column, name) => {
+            Access::Pair(column, name) | Access::PairInt(column, name) => {
                 list(row, column).push(json!({ "name": name, "value": value.text()? }));
                 Ok(())
             }

@@ -54,9 +54,6 @@ pub(crate) fn term(source: Source, operand: &Operand) -> Result<Term, Problem> {
         Operand::Field(field) => access(source, field).map(Term::Field),
         Operand::Literal(text) => Ok(Term::Literal(text.clone())),
         Operand::Transform(Transformer::Val, inner) => term(source, inner),
-        Operand::Transform(transformer @ (Transformer::Concat | Transformer::GetOpt), _) => {
-            Err(Problem::new(transformer.as_str(), format!("{transformer}() is not supported")))
-        }
         Operand::Transform(transformer, inner) => {
             let inner = term(source, inner)?;
             match inner.value_type() {
@@ -73,7 +70,26 @@ pub(crate) fn term(source: Source, operand: &Operand) -> Result<Term, Problem> {
             let parts = parts.iter().map(|part| term(source, part)).collect::<Result<_, _>>()?;
             Ok(Term::Joined(separator.clone(), parts))
         }
+        Operand::Concat(parts) => concat(source, parts),
+        Operand::GetOpt(..) => {
+            let message = "getopt() takes a list of a command's arguments, which no column has; \
+                           compare proc.args or proc.cmdline as texts";
+            Err(Problem::new("getopt", message))
+        }
+        Operand::List(_) => Err(Problem::new("", "a list stands only in join()")),
     }
+}
+
+/// One text after the other: of two or more, as in Falco.
+fn concat(source: Source, parts: &[Operand]) -> Result<Term, Problem> {
+    if parts.len() < 2 {
+        return Err(Problem::new("concat", "concat() takes two texts or more"));
+    }
+    let parts = parts.iter().map(|part| term(source, part)).collect::<Result<Vec<_>, _>>()?;
+    if parts.iter().any(|part| part.value_type() != Type::Text) {
+        return Err(Problem::new("concat", "concat() takes texts; join(\"\", (…)) takes numbers too"));
+    }
+    Ok(Term::Joined(String::new(), parts))
 }
 
 fn access(source: Source, field: &FieldRef) -> Result<Access, Problem> {

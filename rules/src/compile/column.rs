@@ -140,6 +140,10 @@ impl Column {
             // Comparisons name the ends one by one; printing shows the first known.
             Access::AnyIp | Access::AnyNet => Self::of_field(&Access::Text("fd_sip"), batch)?,
             Access::AnyPort => Self::of_field(&Access::Int("fd_sport"), batch)?,
+            Access::PairInt(name, wanted) => {
+                let pairs = pair(column(name)?.as_list_opt()?, wanted)?;
+                Self::Int((0..rows).map(|row| pairs.text(row)?.parse().ok()).collect())
+            }
             Access::Pair(name, wanted) => pair(column(name)?.as_list_opt()?, wanted)?,
             Access::PairAt(name, index) => pair_at(column(name)?.as_list_opt()?, *index)?,
             Access::Pairs(name, inside, between) => pairs(column(name)?.as_list_opt()?, inside, between)?,
@@ -425,8 +429,8 @@ fn transformed(transformer: Transformer, inner: &Column, batch: &RecordBatch) ->
             let number = |len: Option<usize>| len.and_then(|len| i64::try_from(len).ok());
             Column::Int((0..rows).map(len).map(number).collect())
         }
-        // The compiler lets neither of the last two through, and val() is its operand.
-        Transformer::Val | Transformer::Concat | Transformer::GetOpt => Column::Missing,
+        // The compiler puts its operand in its place.
+        Transformer::Val => Column::Missing,
     }
 }
 

@@ -231,7 +231,7 @@ fn fields_that_are_worked_out_from_others() {
                "evt_arg": [argument("res", "0"), argument("target", "../bob/x"), argument("linkpath", "/l")],
                "proc_pid": 8, "thread_tid": 9, "proc_pgid": 7, "proc_name": "ln", "proc_ancestors": [],
                "proc_exe": "ln", "container_id": "host", "fd_dev": 0x0801}),
-        json!({"evt_type": "sendto"}),
+        json!({"evt_type": "sendto", "evt_arg": [argument("size", "10"), argument("pid", "bash")]}),
     ];
     for (condition, expected) in [
         ("container.id = 3ad7b26ded6d", vec![0]),
@@ -239,6 +239,12 @@ fn fields_that_are_worked_out_from_others() {
         ("fd.containername = 3ad7b26ded6d:/tmp/x", vec![0]),
         ("evt.arg[2] = /tmp/x", vec![0]),
         ("evt.rawarg.res = -2", vec![0]),
+        ("evt.rawarg[res] <= 0", vec![0, 1]),
+        ("evt.rawarg.size > 9", vec![2]),
+        ("evt.rawarg.pid exists", vec![]),
+        ("concat(proc.name, ':', toupper(proc.exe)) in (bash:-BASH, x)", vec![0]),
+        ("concat(proc.name, proc.args) exists", vec![0]),
+        ("proc.name = concat('l', \"n\")", vec![1]),
         ("evt.count.error = 1", vec![0]),
         ("evt.type.is.sendto = 1", vec![2]),
         ("evt.type.is[sendto] = 0", vec![0, 1]),

@@ -95,6 +95,95 @@ const IP: &[(&str, &str)] =
 const NET: &[(&str, &str)] =
     &[("fd.cnet", "fd_cip"), ("fd.snet", "fd_sip"), ("fd.lnet", "fd_lip"), ("fd.rnet", "fd_rip")];
 
+/// The arguments of calls and process events, by Falco's names.
+pub(super) const ARGUMENTS: &[&str] = &[
+    "addr",
+    "args",
+    "backlog",
+    "cap_effective",
+    "cap_inheritable",
+    "cap_permitted",
+    "class",
+    "cmd",
+    "comm",
+    "core",
+    "cq_entries",
+    "cwd",
+    "data",
+    "dev",
+    "dir",
+    "dirfd",
+    "domain",
+    "egid",
+    "entries",
+    "euid",
+    "exe",
+    "fd",
+    "features",
+    "filename",
+    "flags",
+    "from_dirfd",
+    "from_pathname",
+    "gid",
+    "id",
+    "ino",
+    "length",
+    "linkdirfd",
+    "linkpath",
+    "loginuid",
+    "mode",
+    "mountfd",
+    "name",
+    "new_root",
+    "newdir",
+    "newdirfd",
+    "newfd",
+    "newpath",
+    "nstype",
+    "olddir",
+    "olddirfd",
+    "oldfd",
+    "oldpath",
+    "opcode",
+    "path",
+    "pathname",
+    "pgid",
+    "pid",
+    "pid_fd",
+    "proto",
+    "ptid",
+    "put_old",
+    "request",
+    "res",
+    "resolve",
+    "ret",
+    "rgid",
+    "ruid",
+    "sgid",
+    "sig",
+    "size",
+    "sq_entries",
+    "sq_thread_cpu",
+    "sq_thread_idle",
+    "status",
+    "suid",
+    "target",
+    "target_fd",
+    "tid",
+    "to_dirfd",
+    "to_pathname",
+    "trusted_exepath",
+    "tty",
+    "tuple",
+    "type",
+    "uargs",
+    "uid",
+    "vpgid",
+    "vtid",
+];
+/// Arguments that Falco prints as decimal numbers.
+const RAW: &[&str] = &["backlog", "ino", "length", "pgid", "pid", "size"];
+
 /// Calls that take data from a descriptor, by Falco's and by the kernel's names.
 const READS: &[&str] =
     &["read", "pread", "pread64", "readv", "preadv", "recv", "recvfrom", "recvmsg", "recvmmsg"];
@@ -279,8 +368,6 @@ fn of_event(name: &str) -> Option<Access> {
         "evt.is_wait" => Access::TypeAmong(WAITS),
         "evt.io_dir" => Access::IoDirection,
         "evt.args" | "evt.info" => Access::Pairs("evt_arg", "=", " "),
-        // The one raw argument that is kept as a number.
-        "evt.rawarg.res" => Access::Int("evt_rawres"),
         "evt.abspath" | "evt.abspath.src" => Access::Path(PathOf::AbsoluteSource),
         "evt.abspath.dst" => Access::Path(PathOf::AbsoluteTarget),
         "fs.path.name" => Access::Path(PathOf::Name),
@@ -355,6 +442,7 @@ fn with_argument(name: &str, arg: Option<&str>) -> Option<Lookup> {
     };
     Some(match name {
         "evt.arg" => argument(arg),
+        "evt.rawarg" => return raw_argument(arg?).map(Lookup::Filled),
         "evt.type.is" => named("the type is missing, e.g. evt.type.is.open", &Access::TypeIs),
         "evt.around" => around(arg),
         "thread.cgroup" => {
@@ -374,8 +462,19 @@ fn with_argument(name: &str, arg: Option<&str>) -> Option<Lookup> {
         "proc.aexe" => ancestor(arg, Part::Exe, Access::Text("proc_exe")),
         "proc.aexepath" => ancestor(arg, Part::ExePath, Access::Text("proc_exepath")),
         "proc.acmdline" => ancestor(arg, Part::CmdLine, Access::Text("proc_cmdline")),
-        _ => Lookup::Filled(Access::Pair("evt_arg", name.strip_prefix("evt.arg.")?.to_owned())),
+        _ => match name.strip_prefix("evt.rawarg.") {
+            Some(wanted) => Lookup::Filled(raw_argument(wanted)?),
+            None => named_argument(name.strip_prefix("evt.arg.")?),
+        },
     })
+}
+
+/// Arguments are kept as Falco prints them: only of these the number is known.
+fn raw_argument(name: &str) -> Option<Access> {
+    match name {
+        "res" => Some(Access::Int("evt_rawres")),
+        _ => RAW.contains(&name).then(|| Access::PairInt("evt_arg", name.to_owned())),
+    }
 }
 
 fn by_column(name: &str) -> Option<Access> {
@@ -393,8 +492,16 @@ fn by_column(name: &str) -> Option<Access> {
 fn argument(arg: Option<&str>) -> Lookup {
     match arg.map(|arg| (arg, arg.parse::<usize>())) {
         Some((_, Ok(index))) => Lookup::Filled(Access::PairAt("evt_arg", index)),
-        Some((name, Err(_))) => Lookup::Filled(Access::Pair("evt_arg", name.to_owned())),
+        Some((name, Err(_))) => named_argument(name),
         None => Lookup::BadArgument("the argument's name is missing, e.g. evt.arg[flags]"),
+    }
+}
+
+/// An argument that no call has would make every comparison false in silence.
+fn named_argument(name: &str) -> Lookup {
+    match ARGUMENTS.contains(&name) {
+        true => Lookup::Filled(Access::Pair("evt_arg", name.to_owned())),
+        false => Lookup::Unfilled,
     }
 }
 

@@ -39,6 +39,29 @@ fn a_field_is_filled_unfilled_or_unknown() {
     assert_eq!(at("thread.cpu.user", None), Lookup::Unfilled);
 }
 
+/// An argument that the collector writes can be compared with, and one that
+/// nobody writes is refused by name. Method: what the collector's own test says
+/// that it writes for each call.
+#[test]
+fn arguments_are_those_that_the_collector_writes() {
+    let written = include_str!(
+        "../../../collector/src/syscalls/arguments/snapshots/bailiwick_collector__syscalls__arguments__tests__every_call_in_falcos_words.snap"
+    );
+    let lines = written.rsplit("---\n").next().unwrap().lines();
+    let names = lines.flat_map(str::split_whitespace).filter_map(|word| Some(word.split_once('=')?.0));
+    let names: std::collections::BTreeSet<&str> = names.collect();
+    assert!(names.len() > 50);
+    for name in names {
+        assert!(syscall::ARGUMENTS.contains(&name), "{name}");
+        assert!(matches!(access(Source::Syscall, &format!("evt.arg.{name}"), None), Lookup::Filled(_)));
+    }
+    for name in ["evt.arg.nmae", "evt.arg.pgft_maj", "evt.rawarg.flags"] {
+        assert_eq!(access(Source::Syscall, name, None), Lookup::Unfilled, "{name}");
+    }
+    assert_eq!(access(Source::Syscall, "evt.arg", Some("nmae")), Lookup::Unfilled);
+    assert!(matches!(access(Source::Syscall, "evt.arg", Some("0")), Lookup::Filled(_)));
+}
+
 /// People find every refused field in the manual, and none that is filled.
 #[test]
 fn the_manual_lists_the_fields_that_are_refused() {

@@ -109,8 +109,11 @@ impl Parser<'_> {
             self.cursor.reset(at);
             return Ok(None);
         }
-        if word == "join" {
-            return self.nested(Self::join).map(Some);
+        match word {
+            "join" => return self.nested(Self::join).map(Some),
+            "concat" => return self.nested(Self::arguments).map(Operand::Concat).map(Some),
+            "getopt" => return self.getopt().map(Some),
+            _ => {}
         }
         let transformer = Transformer::ALL.iter().copied().find(|known| known.as_str() == word);
         match transformer {
@@ -155,25 +158,55 @@ impl Parser<'_> {
         self.close(",")?;
         self.cursor.blank();
         self.close("(")?;
-        self.cursor.blank();
-        let mut parts = Vec::new();
-        if !self.cursor.word(")") {
-            loop {
-                self.cursor.blank();
-                parts.push(self.join_part()?);
-                self.cursor.blank();
-                if self.cursor.word(")") {
-                    break;
-                }
-                self.close(",")?;
-            }
-        }
+        let parts = self.parts()?;
         self.cursor.blank();
         self.close(")")?;
         Ok(Operand::Join(separator, parts))
     }
 
-    fn join_part(&mut self) -> Result<Operand, FilterError> {
+    /// `(part, part))[option]`: an option is picked by one character.
+    fn getopt(&mut self) -> Result<Operand, FilterError> {
+        let arguments = self.nested(Self::arguments)?;
+        let option = if self.cursor.word("[") { Some(self.bracketed()?) } else { None };
+        Ok(Operand::GetOpt(arguments, option))
+    }
+
+    /// The arguments of a function of several, up to its closing parenthesis.
+    fn arguments(&mut self) -> Result<Vec<Operand>, FilterError> {
+        let mut arguments = Vec::new();
+        loop {
+            self.cursor.blank();
+            arguments.push(match self.cursor.word("(") {
+                true => Operand::List(self.parts()?),
+                false => self.part()?,
+            });
+            self.cursor.blank();
+            if self.cursor.word(")") {
+                return Ok(arguments);
+            }
+            self.close(",")?;
+        }
+    }
+
+    /// What follows a list's opening parenthesis, with the closing one.
+    fn parts(&mut self) -> Result<Vec<Operand>, FilterError> {
+        let mut parts = Vec::new();
+        self.cursor.blank();
+        if self.cursor.word(")") {
+            return Ok(parts);
+        }
+        loop {
+            self.cursor.blank();
+            parts.push(self.part()?);
+            self.cursor.blank();
+            if self.cursor.word(")") {
+                return Ok(parts);
+            }
+            self.close(",")?;
+        }
+    }
+
+    fn part(&mut self) -> Result<Operand, FilterError> {
         if let Some(text) = self.cursor.quoted()? {
             return Ok(Operand::Literal(text));
         }
@@ -182,23 +215,25 @@ impl Parser<'_> {
         }
         match self.cursor.number() {
             Some(number) => Ok(Operand::Literal(number.to_owned())),
-            None => Err(self.cursor.error("a field, a quoted text or a number was expected in join()")),
+            None => Err(self.cursor.error("a field, a quoted text or a number was expected")),
         }
     }
 
     fn field(&mut self) -> Result<Option<FieldRef>, FilterError> {
         let at = self.cursor.at();
         let Some(name) = self.cursor.field_name() else { return Ok(None) };
-        let mut arg = None;
-        if self.cursor.word("[") {
-            let quoted = self.cursor.quoted()?;
-            arg = quoted.or_else(|| self.cursor.bare_argument().map(str::to_owned));
-            if arg.is_none() {
-                return Err(self.cursor.error("an argument was expected between the brackets"));
-            }
-            self.close("]")?;
-        }
+        let arg = if self.cursor.word("[") { Some(self.bracketed()?) } else { None };
         Ok(Some(FieldRef { name: name.to_owned(), arg, at }))
+    }
+
+    /// What follows an opening bracket, with the closing one.
+    fn bracketed(&mut self) -> Result<String, FilterError> {
+        let quoted = self.cursor.quoted()?;
+        let argument = quoted.or_else(|| self.cursor.bare_argument().map(str::to_owned));
+        let argument =
+            argument.ok_or_else(|| self.cursor.error("an argument was expected between the brackets"))?;
+        self.close("]")?;
+        Ok(argument)
     }
 
     fn condition(&mut self, left: Operand) -> Result<Check, FilterError> {

@@ -54,6 +54,27 @@ fn a_text_that_ends_with_a_backslash_is_read_again() {
     assert_eq!(parse(&condition).unwrap().to_string(), condition);
 }
 
+/// Functions of several arguments, as Falco's newest grammar has them.
+#[test]
+fn functions_of_several_arguments() {
+    for (text, canonical) in [
+        ("concat(proc.name,':' , tolower(fd.name)) = x", r#"concat(proc.name, ":", tolower(fd.name)) = x"#),
+        ("a.b in concat('a', 1)", r#"a.b in concat("a", "1")"#),
+        ("getopt((a.b, 'x y'), \"t:\")[t] != ''", r#"getopt((a.b, "x y"), "t:")[t] != """#),
+        ("len(getopt(a.b, 'nt')) > 1", r#"len(getopt(a.b, "nt")) > 1"#),
+        (r#"join('"', (a.b, "\\ ")) exists"#, r#"join("\"", (a.b, "\\ ")) exists"#),
+    ] {
+        assert_eq!(parse(text).unwrap().to_string(), canonical);
+        assert_eq!(parse(canonical).unwrap().to_string(), canonical);
+    }
+    for text in
+        ["concat() = x", "concat(a.b,) = x", "concat(a) = x", "getopt(a.b, 't')[] = x", "concat(((a.b))) = x"]
+    {
+        assert!(parse(text).is_err(), "{text}");
+    }
+    assert!(parse(&"getopt(".repeat(1_000_000)).is_err() && parse(&"concat((".repeat(1_000_000)).is_err());
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_panics(text in "[a-c.\\[\\]()'\"\\\\ =<>!,]{0,40}|\\PC{0,40}") {
