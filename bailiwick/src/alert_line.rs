@@ -1,19 +1,23 @@
-//! An alert as one line that can be read at 3 a.m.
+//! An alert as one line: that can be read at 3 a.m., or as Falco prints it.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use bailiwick_detect::Alert;
+use bailiwick_detect::{Alert, PrintedFormat};
 
 use crate::say;
 use crate::terminal::printable;
 
 const RESET: &str = "\x1b[0m";
 
-/// Prints each alert the moment it happens, coloured by priority on a terminal.
-pub(crate) fn printer() -> Arc<dyn Fn(&Alert) + Send + Sync> {
+/// Prints each alert the moment it happens; for people coloured by priority on a terminal.
+pub(crate) fn printer(format: PrintedFormat) -> Arc<dyn Fn(&Alert) + Send + Sync> {
     let colours = std::io::stdout().is_terminal();
-    Arc::new(move |alert| say::coloured(&line(alert, colours)))
+    Arc::new(move |alert| match format {
+        PrintedFormat::Short => say::coloured(&line(alert, colours)),
+        PrintedFormat::FalcoText => say::coloured(&printable(&alert.falco_text())),
+        PrintedFormat::FalcoJson => say::json(&alert.falco_json().to_string()),
+    })
 }
 
 fn line(alert: &Alert, colours: bool) -> String {

@@ -99,10 +99,10 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Also write each alert to this file, one JSON object a line
+    /// Also write each alert to this file, one line each: Falco's JSON, or as detect.alert_file_format says
     #[arg(long, value_name = "FILE")]
     pub(crate) alert_file: Option<PathBuf>,
-    /// Also post each alert, as Falco does, to this URL
+    /// Also post each alert to this URL: Falco's JSON, or as detect.webhook_format says
     #[arg(long, value_name = "URL")]
     pub(crate) webhook: Option<String>,
     /// Follow this Kubernetes audit log

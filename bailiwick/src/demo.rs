@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bailiwick_collector::SourceState;
-use bailiwick_detect::Alert;
+use bailiwick_detect::{Alert, PrintedFormat};
 use chrono::Utc;
 use prometheus_client::registry::Registry;
 
@@ -116,7 +116,7 @@ fn configuration(dir: &Path, tenants: std::path::PathBuf, audit_log: std::path::
 }
 
 fn printer(seen: &Seen) -> Arc<dyn Fn(&Alert) + Send + Sync> {
-    let print = alert_line::printer();
+    let print = alert_line::printer(PrintedFormat::Short);
     let seen = Arc::clone(seen);
     Arc::new(move |alert| {
         // The machine goes on living during the demo; only the demo's tenants are its subject.

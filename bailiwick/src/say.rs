@@ -9,6 +9,7 @@
 
 use std::fmt::Arguments;
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::terminal::{printable_json, printable_lines};
 
@@ -18,8 +19,20 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+/// Whether lines for people go to standard error, as what is on standard output is for programs.
+static OUTPUT_IS_FOR_PROGRAMS: AtomicBool = AtomicBool::new(false);
+
+/// Leaves standard output to answers in a format of programs from now on; lines
+/// for people go to standard error.
+pub(crate) fn leave_output_to_programs() {
+    OUTPUT_IS_FOR_PROGRAMS.store(true, Ordering::Relaxed);
+}
+
 /// See [`say!`].
 pub(crate) fn line(text: Arguments<'_>) {
+    if OUTPUT_IS_FOR_PROGRAMS.load(Ordering::Relaxed) {
+        return complain(text);
+    }
     write(&format!("{}\n", printable_lines(&text.to_string())));
 }
 

@@ -27,6 +27,8 @@ use crate::terminal::printable;
 
 /// Tenants named in a line of the table.
 const TENANTS: usize = 3;
+/// Names without an address that are named.
+const NAMES: usize = 5;
 
 /// A line of the server's answer.
 #[derive(Deserialize)]
@@ -120,6 +122,7 @@ fn print_json(report: &TrialReport) -> Result<(), Failure> {
 fn rendered(report: &TrialReport) -> String {
     let found: Vec<&RuleReport> = report.rules.iter().filter(|rule| rule.matches > 0).collect();
     let mut parts = vec![summary(report, found.len())];
+    parts.extend(unresolved(&report.unresolved));
     if !found.is_empty() {
         parts.push(rules_table(&found));
         parts.extend(found.iter().flat_map(|rule| details(rule)));
@@ -140,6 +143,17 @@ fn summary(report: &TrialReport, found: usize) -> String {
         time(report.from),
         time(report.to)
     )
+}
+
+/// What was not compared with anything.
+fn unresolved(names: &[String]) -> Option<String> {
+    let shown: Vec<String> = names.iter().take(NAMES).map(|name| printable(name)).collect();
+    let more = match names.len().saturating_sub(NAMES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!names.is_empty())
+        .then(|| format!("No address is known of {}{more}: no event is of such a name.", shown.join(", ")))
 }
 
 fn rules_table(rules: &[&RuleReport]) -> String {
@@ -239,6 +253,7 @@ mod tests {
             from: "2026-11-01T00:00:00Z".parse().unwrap(),
             to: "2026-11-25T00:00:00Z".parse().unwrap(),
             events: 81_234,
+            unresolved: ["a", "b", "c", "d", "e.example", "f"].map(str::to_owned).into(),
             rules: vec![rule("Start", 8), rule("Silent", 0)],
             changes: Some(vec![Change {
                 rule: "Start".into(),

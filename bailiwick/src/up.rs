@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use bailiwick_detect::PrintedFormat;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -20,14 +21,15 @@ use crate::token;
 /// Everything in one process.
 pub(crate) async fn up(mut config: Config, args: cli::Up) -> Result<(), Failure> {
     apply(&mut config, args);
+    make_room_for_alerts(&config);
     let began = Instant::now();
     let stop = stop_on_signal()?;
     let mut metrics = Registry::default();
     let registry: SharedRegistry = Arc::new(OnceLock::new());
 
     let operator = token::ensure_operator(&mut config)?;
-    let backend =
-        Backend::start(&config, &mut metrics, metrics_text(&registry), alert_line::printer()).await?;
+    let printer = alert_line::printer(config.detect.printed_format);
+    let backend = Backend::start(&config, &mut metrics, metrics_text(&registry), printer).await?;
     config.collector.endpoint = backend.local_url().to_owned();
     let node = match Node::start(&config, &mut metrics).await {
         Ok(node) => node,
@@ -59,13 +61,14 @@ pub(crate) async fn serve(mut config: Config, args: cli::Serve) -> Result<(), Fa
     if let Some(tenants) = args.tenants {
         config.ingest.tenants_file = Some(tenants);
     }
+    make_room_for_alerts(&config);
     let began = Instant::now();
     let stop = stop_on_signal()?;
     let mut metrics = Registry::default();
     let registry: SharedRegistry = Arc::new(OnceLock::new());
     let operator = token::ensure_operator(&mut config)?;
-    let backend =
-        Backend::start(&config, &mut metrics, metrics_text(&registry), alert_line::printer()).await?;
+    let printer = alert_line::printer(config.detect.printed_format);
+    let backend = Backend::start(&config, &mut metrics, metrics_text(&registry), printer).await?;
     publish(&registry, metrics);
 
     say!("{}", banner(&config, "serve"));
@@ -106,6 +109,13 @@ async fn told_or_ended(stop: &CancellationToken, backend: &Backend) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = backend.ended() => tracing::error!("ingest cannot go on, so everything ends"),
+    }
+}
+
+/// Whatever reads alerts as Falco prints them finds nothing else on standard output.
+fn make_room_for_alerts(config: &Config) {
+    if config.detect.printed_format != PrintedFormat::Short {
+        crate::say::leave_output_to_programs();
     }
 }
 

@@ -1,9 +1,12 @@
 //! What can be configured about detection.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bailiwick_rules::{Matching, Priority};
 use serde::{Deserialize, Deserializer};
+
+use crate::sinks::{AlertFormat, PrintedFormat};
 
 /// The `[detect]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -13,11 +16,16 @@ pub struct Config {
     pub rules_files: Vec<PathBuf>,
     /// Files of scheduled detections. Empty: the built-in ones.
     pub detections_files: Vec<PathBuf>,
-    /// A file to which each alert is appended as a line of JSON, as Falco
-    /// prints it. `None` or empty: no file.
+    /// A file to which each alert is appended as a line. `None` or empty: no file.
     pub alert_file: Option<PathBuf>,
-    /// A URL to which each alert is posted as Falco's JSON. `None` or empty: none.
+    /// What such a line is.
+    pub alert_file_format: AlertFormat,
+    /// A URL to which each alert is posted. `None` or empty: none.
     pub webhook_url: Option<String>,
+    /// What is posted.
+    pub webhook_format: AlertFormat,
+    /// How alerts are printed on standard output.
+    pub printed_format: PrintedFormat,
     /// `first`: one alert an event, of the first rule that matches; `all`: one a rule.
     pub matching: Matching,
     /// Rules and detections below this priority do not run.
@@ -49,7 +57,10 @@ impl Default for Config {
             rules_files: Vec::new(),
             detections_files: Vec::new(),
             alert_file: None,
+            alert_file_format: AlertFormat::FalcoJson,
             webhook_url: None,
+            webhook_format: AlertFormat::FalcoJson,
+            printed_format: PrintedFormat::Short,
             matching: Matching::First,
             minimum_priority: Priority::Debug,
             reload_every_ms: 2_000,
@@ -61,6 +72,13 @@ impl Default for Config {
             webhook_timeout_ms: 5_000,
             remembered_alerts: 200_000,
         }
+    }
+}
+
+impl Config {
+    /// How often files are looked at.
+    pub(crate) fn reload_every(&self) -> Duration {
+        Duration::from_millis(self.reload_every_ms.max(50))
     }
 }
 

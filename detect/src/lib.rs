@@ -16,6 +16,7 @@ mod ask;
 mod config;
 mod error;
 mod evaluate;
+mod files;
 mod follow;
 mod metrics;
 mod names;
@@ -44,13 +45,14 @@ pub use bailiwick_rules::Alert;
 pub use config::Config;
 pub use error::DetectError;
 pub use rulebook::{BUILT_IN_NAME, BUILT_IN_RULES};
-pub use sinks::OnAlert;
+pub use sinks::{AlertFormat, OnAlert, PrintedFormat};
 
+use files::Files;
 use follow::{Follower, save_places};
-use metrics::{Metrics, OutcomeLabel};
+use metrics::Metrics;
 use place::{Place, load_place};
-use rulebook::{Current, Reload, Rulebook, Watch};
-use schedule::Scheduler;
+use rulebook::{Current, Rulebook};
+use schedule::{Detections, Scheduler};
 use seen::Seen;
 use sinks::{SinkTasks, Sinks};
 
@@ -99,18 +101,20 @@ impl Detect {
     ) -> Result<Self, DetectError> {
         let Parts { lake, ask, ingest, ingester, out, on_alert, rules_in_use, stop } = parts;
         let metrics = Metrics::register(registry);
-        let book = Rulebook::read(&config)?;
+        let texts = rulebook::texts(&config)?;
+        let book = Rulebook::of(&texts, &config)?;
+        let files = Files::new("rule", &config.rules_files, texts);
         log_diagnostics(&book.diagnostics);
         let rules = Current::new(book, rules_in_use);
-        let detections = schedule::read(&config)?;
-        let count = detections.len();
+        let detections = Detections::read(&config)?;
+        let count = detections.now.len();
         let name = place::place_name(&ingester);
         let place = load_place(&lake, &name).await?.unwrap_or_else(|| Place {
             ingest_time_us: Utc::now().timestamp_micros() - FIRST_LOOK_BACK_US,
             ..Place::default()
         });
         let mut scheduled_seen = Seen::new(config.remembered_alerts);
-        let schedule = schedule::resume(&lake, ask.as_ref(), &detections, &mut scheduled_seen).await?;
+        let schedule = schedule::resume(&lake, ask.as_ref(), &detections.now, &mut scheduled_seen).await?;
         let (sinks, sink_tasks) = Sinks::open(&config, on_alert, out, &metrics)?;
         let (reached, places) = watch::channel(place.clone());
         let every = Duration::from_millis(config.checkpoint_every_ms.max(10));
@@ -128,7 +132,7 @@ impl Detect {
         };
         let seen = Seen::new(config.remembered_alerts);
         let looking = names::keep_looking(rules.clone(), stop.clone());
-        let reloading = reload(config.clone(), rules.clone(), metrics.clone(), stop.clone());
+        let reloading = reload(config.clone(), files, rules.clone(), metrics.clone(), stop.clone());
         let follower = Follower {
             config,
             ingest,
@@ -189,31 +193,18 @@ fn log_diagnostics(diagnostics: &[Diagnostic]) {
 }
 
 /// Looks at the rule files now and then; a bad one changes nothing.
-async fn reload(config: Config, rules: Current, metrics: Metrics, stop: CancellationToken) {
-    let every = Duration::from_millis(config.reload_every_ms.max(50));
-    let mut watch = Watch::new(&config);
-    let mut complaint = String::new();
+async fn reload(config: Config, mut files: Files, rules: Current, metrics: Metrics, stop: CancellationToken) {
+    if config.rules_files.is_empty() {
+        return;
+    }
     loop {
         tokio::select! {
-            () = tokio::time::sleep(every) => {}
+            () = tokio::time::sleep(config.reload_every()) => {}
             () = stop.cancelled() => return,
         }
-        let outcome = match watch.look() {
-            Reload::Same => continue,
-            Reload::New(book) => {
-                tracing::info!(rules = book.rules(), "rule files changed, the new rules run now");
-                rules.set(*book);
-                complaint.clear();
-                "loaded"
-            }
-            Reload::Refused(message) if message == complaint => continue,
-            Reload::Refused(message) => {
-                tracing::error!("rule files changed and do not load, the old rules go on:\n{message}");
-                complaint = message;
-                "refused"
-            }
-        };
-        metrics.reloads.get_or_create(&OutcomeLabel { outcome }).inc();
+        if let Some(book) = files.take_up(&metrics, |texts| rulebook::changed(texts, &config)) {
+            rules.set(book);
+        }
     }
 }
 

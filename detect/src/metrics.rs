@@ -72,7 +72,11 @@ impl Metrics {
         room.register("sink_failures", "Alerts that a sink did not take", metrics.sink_failures.clone());
         room.register("lag_microseconds", "Age of the newest event evaluated", metrics.lag_us.clone());
         room.register("tail_lost", "Times that the stream from ingest was lost", metrics.tail_lost.clone());
-        room.register("rule_reloads", "Times that rule files were read again", metrics.reloads.clone());
+        room.register(
+            "rule_reloads",
+            "Times that rule or detection files were read again",
+            metrics.reloads.clone(),
+        );
         room.register("scheduled_runs", "Runs of scheduled detections", metrics.runs.clone());
         room.register("undecodable_batches", "Batches that could not be read", metrics.undecodable.clone());
         metrics

@@ -4,13 +4,11 @@
 //! that only another cluster knows stays without an address. A name that cannot
 //! be looked up keeps the addresses that it had.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailiwick_rules::Domains;
-use tokio::time::{Instant, sleep, timeout};
+use bailiwick_query::look_up_names;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::rulebook::Current;
@@ -19,8 +17,6 @@ use crate::rulebook::Current;
 const EVERY: Duration = Duration::from_secs(60);
 /// How soon rules that changed are noticed.
 const GLANCE: Duration = Duration::from_secs(1);
-/// How long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Keeps the names of the rules in use looked up, until stopped.
 pub(crate) async fn keep_looking(rules: Current, stop: CancellationToken) {
@@ -31,7 +27,8 @@ pub(crate) async fn keep_looking(rules: Current, stop: CancellationToken) {
         tokio::select! {
             () = async {
                 if due {
-                    look_up(book.set.domains()).await;
+                    let domains = book.set.domains();
+                    look_up_names(domains, domains.names()).await;
                     last = Some((Instant::now(), Arc::clone(&book)));
                 }
                 sleep(GLANCE).await;
@@ -41,21 +38,10 @@ pub(crate) async fn keep_looking(rules: Current, stop: CancellationToken) {
     }
 }
 
-async fn look_up(domains: &Domains) {
-    for name in domains.names() {
-        match timeout(PATIENCE, tokio::net::lookup_host((name.as_str(), 0))).await {
-            Ok(Ok(found)) => {
-                let addresses: BTreeSet<IpAddr> = found.map(|address| address.ip().to_canonical()).collect();
-                domains.put(&name, addresses);
-            }
-            Ok(Err(error)) => tracing::debug!(name, %error, "a rule's domain name was not found"),
-            Err(_) => tracing::debug!(name, "a rule's domain name was not found in time"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use bailiwick_rules::{RuleText, load};
 
     use super::*;
@@ -66,7 +52,7 @@ mod tests {
                     no-such-name.invalid)\n  output: o\n  priority: INFO\n";
         let rules = load(&[RuleText { name: "r.yaml".to_owned(), text: text.to_owned() }]).rules;
         let _compiled = rules.compile(bailiwick_rules::Source::Syscall);
-        look_up(rules.domains()).await;
+        look_up_names(rules.domains(), rules.domains().names()).await;
         let loopback = "127.0.0.1".parse::<IpAddr>().unwrap();
         assert!(rules.domains().addresses("localhost").contains(&loopback));
         assert!(rules.domains().addresses("no-such-name.invalid").is_empty());

@@ -1,7 +1,5 @@
 //! The rules that run now, and how a changed file replaces them.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bailiwick_query::RulesInUse;
@@ -9,6 +7,7 @@ use bailiwick_rules::{Diagnostic, RuleSet, RuleText, load};
 
 use crate::DetectError;
 use crate::config::Config;
+use crate::files;
 
 /// The rules that run when no file is configured.
 pub const BUILT_IN_RULES: &str = include_str!("../../deploy/rules/bailiwick_rules.yaml");
@@ -36,11 +35,7 @@ pub(crate) struct Current {
 // === impl Rulebook ===
 
 impl Rulebook {
-    /// Reads the configured files, or the built-in rules.
-    pub(crate) fn read(config: &Config) -> Result<Self, DetectError> {
-        Self::of(&texts(&config.rules_files)?, config)
-    }
-
+    /// Makes texts ready, with what is wrong left out.
     pub(crate) fn of(texts: &[RuleText], config: &Config) -> Result<Self, DetectError> {
         let mut loaded = load(texts);
         loaded.rules.rules.retain(|rule| rule.priority <= config.minimum_priority);
@@ -60,15 +55,22 @@ impl Rulebook {
     }
 }
 
-fn texts(files: &[PathBuf]) -> Result<Vec<RuleText>, DetectError> {
-    if files.is_empty() {
+/// The configured files' texts, or the built-in one.
+pub(crate) fn texts(config: &Config) -> Result<Vec<RuleText>, DetectError> {
+    if config.rules_files.is_empty() {
         return Ok(vec![RuleText { name: BUILT_IN_NAME.to_owned(), text: BUILT_IN_RULES.to_owned() }]);
     }
-    files.iter().map(|path| Ok(RuleText { name: path.display().to_string(), text: read(path)? })).collect()
+    files::texts(&config.rules_files)
 }
 
-pub(crate) fn read(path: &Path) -> Result<String, DetectError> {
-    fs::read_to_string(path).map_err(|source| DetectError::ReadFile { path: path.to_owned(), source })
+/// The rules of files that changed. At the start a bad item is left out; while
+/// rules run, a file with an error most likely was saved half-way.
+pub(crate) fn changed(texts: &[RuleText], config: &Config) -> Result<Rulebook, String> {
+    let book = Rulebook::of(texts, config).map_err(|error| error.to_string())?;
+    match book.diagnostics.first().filter(|first| first.is_error()) {
+        Some(first) => Err(first.to_string()),
+        None => Ok(book),
+    }
 }
 
 // === impl Current ===
@@ -90,64 +92,22 @@ impl Current {
     }
 }
 
-/// Reads files again when one has changed; any error leaves what runs in place.
-pub(crate) struct Watch {
-    config: Config,
-    texts: Vec<RuleText>,
-}
-
-/// What looking at the files led to.
-pub(crate) enum Reload {
-    /// Nothing has changed.
-    Same,
-    /// These rules now.
-    New(Box<Rulebook>),
-    /// The files are worse than before: the old rules go on.
-    Refused(String),
-}
-
-// === impl Watch ===
-
-impl Watch {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self { config: config.clone(), texts: texts(&config.rules_files).unwrap_or_default() }
-    }
-
-    pub(crate) fn look(&mut self) -> Reload {
-        if self.config.rules_files.is_empty() {
-            return Reload::Same;
-        }
-        let texts = match texts(&self.config.rules_files) {
-            Ok(texts) => texts,
-            Err(error) => return Reload::Refused(error.to_string()),
-        };
-        let same = |(new, old): (&RuleText, &RuleText)| new.text == old.text;
-        if texts.len() == self.texts.len() && texts.iter().zip(&self.texts).all(same) {
-            return Reload::Same;
-        }
-        let book = Rulebook::of(&texts, &self.config);
-        self.texts = texts;
-        match book {
-            // At the start a bad item is left out; while rules run, a file with
-            // an error most likely was saved half-way.
-            Ok(book) => match book.diagnostics.first().filter(|first| first.is_error()) {
-                Some(first) => Reload::Refused(first.to_string()),
-                None => Reload::New(Box::new(book)),
-            },
-            Err(error) => Reload::Refused(error.to_string()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::files::{Files, Reload};
 
     const RULE: &str = "- rule: R\n  desc: d\n  condition: evt.type = open\n  output: o\n  priority: INFO\n";
 
+    fn read(config: &Config) -> Result<Rulebook, DetectError> {
+        Rulebook::of(&texts(config)?, config)
+    }
+
     #[test]
     fn the_built_in_rules_load_without_a_word() {
-        let book = Rulebook::read(&Config::default()).unwrap();
+        let book = read(&Config::default()).unwrap();
         assert!(book.rules() >= 14 && book.diagnostics.is_empty());
     }
 
@@ -157,17 +117,18 @@ mod tests {
         let file = folder.path().join("rules.yaml");
         fs::write(&file, RULE).unwrap();
         let config = Config { rules_files: vec![file.clone()], ..Config::default() };
-        let current = Current::new(Rulebook::read(&config).unwrap(), RulesInUse::default());
-        let mut watch = Watch::new(&config);
-        assert!(matches!(watch.look(), Reload::Same));
+        let current = Current::new(read(&config).unwrap(), RulesInUse::default());
+        let mut files = Files::new("rule", &config.rules_files, texts(&config).unwrap());
+        let mut look = || files.look(|texts| changed(texts, &config));
+        assert!(matches!(look(), Reload::Same));
         fs::write(&file, format!("{RULE}- rule: S\n  condition: evt.type == == x\n")).unwrap();
-        assert!(matches!(watch.look(), Reload::Refused(message) if message.contains("rules.yaml:6")));
+        assert!(matches!(look(), Reload::Refused(message) if message.contains("rules.yaml:6")));
         assert_eq!(current.get().rules(), 1);
         fs::remove_file(&file).unwrap();
-        assert!(matches!(watch.look(), Reload::Refused(_)));
+        assert!(matches!(look(), Reload::Refused(_)));
         fs::write(&file, format!("{RULE}{}", RULE.replace("rule: R", "rule: S"))).unwrap();
-        let Reload::New(book) = watch.look() else { panic!("not reloaded") };
-        current.set(*book);
+        let Reload::New(book) = look() else { panic!("not reloaded") };
+        current.set(book);
         assert_eq!(current.get().rules(), 2);
     }
 }

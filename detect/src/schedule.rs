@@ -18,9 +18,10 @@ use bailiwick_rules::{Alert, alert_id, row};
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use detection::{Detection, read};
+pub(crate) use detection::{Detection, Detections};
 
 use crate::ask::{Ask, AskError, time_literal};
 use crate::config::Config;
@@ -38,7 +39,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What the scheduled jobs work with.
 pub(crate) struct Scheduler {
     pub(crate) config: Config,
-    pub(crate) detections: Vec<Detection>,
+    pub(crate) detections: Detections,
     pub(crate) lake: Arc<Lake>,
     pub(crate) ask: Arc<dyn Ask>,
     pub(crate) sinks: Sinks,
@@ -55,10 +56,15 @@ impl Scheduler {
     pub(crate) async fn run(mut self) {
         let stop = self.stop.clone();
         let work = async {
+            let mut looked = Instant::now();
             loop {
+                if looked.elapsed() >= self.config.reload_every() {
+                    self.reload();
+                    looked = Instant::now();
+                }
                 let now_us = Utc::now().timestamp_micros();
-                for index in 0..self.detections.len() {
-                    self.due(index, now_us).await;
+                for detection in self.detections.now.clone() {
+                    self.due(&detection, now_us).await;
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -69,12 +75,19 @@ impl Scheduler {
         }
     }
 
+    /// Takes up files that changed. A detection that is new begins with the window
+    /// before now; one that is gone is forgotten, so that it would begin so again.
+    fn reload(&mut self) {
+        if self.detections.reload(&self.config, &self.metrics) {
+            retain(&mut self.schedule, &self.detections.now);
+        }
+    }
+
     /// Looks at every window of a detection that has ended and settled.
-    async fn due(&mut self, index: usize, now_us: i64) {
-        let detection = self.detections[index].clone();
+    async fn due(&mut self, detection: &Detection, now_us: i64) {
         let settled_us = now_us.saturating_sub_unsigned(self.config.settle_ms * 1000);
-        for to_us in due_windows(&detection, self.schedule.get(&detection.name).copied(), settled_us) {
-            let outcome = match self.window(&detection, to_us).await {
+        for to_us in due_windows(detection, self.schedule.get(&detection.name).copied(), settled_us) {
+            let outcome = match self.window(detection, to_us).await {
                 Ok(()) => "ok",
                 Err(error) => {
                     tracing::warn!(%error, detection = detection.name, "scheduled detection failed");
@@ -124,6 +137,11 @@ impl Scheduler {
     }
 }
 
+/// Leaves the detections that there are.
+fn retain(schedule: &mut Schedule, detections: &[Detection]) {
+    schedule.retain(|name, _| detections.iter().any(|detection| detection.name == *name));
+}
+
 /// The ends of the windows between the last one looked at and now.
 fn due_windows(detection: &Detection, last_us: Option<i64>, settled_us: i64) -> Vec<i64> {
     let every_us = detection.every_us();
@@ -161,7 +179,8 @@ pub(crate) async fn resume(
     detections: &[Detection],
     seen: &mut Seen,
 ) -> Result<Schedule, bailiwick_lake::LakeError> {
-    let schedule = load_schedule(lake).await?;
+    let mut schedule = load_schedule(lake).await?;
+    retain(&mut schedule, detections);
     let longest_us = detections.iter().map(Detection::window_us).max().unwrap_or(0);
     let Some(earliest) = schedule.values().min() else { return Ok(schedule) };
     if let Err(error) = remember(ask, earliest - 2 * longest_us, seen).await {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!              ┌▶ callback   at once, in the engine's task
-//!   alerts ────┼▶ file       bounded queue ─▶ lines of JSON
+//!   alerts ────┼▶ file       bounded queue ─▶ lines, as text or JSON
 //!              ├▶ webhook    bounded queue ─▶ posts with back-off
 //!              └▶ table      waits for room: an alert is durable or its event is read again
 //! ```
@@ -11,6 +11,7 @@
 //! table never drops, since the place reached is saved only behind it.
 
 mod file;
+mod format;
 mod webhook;
 
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use crate::DetectError;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use bailiwick_rules::Alert;
+
+pub use format::{AlertFormat, PrintedFormat};
 
 /// Called with every alert the moment it is raised; must not block.
 pub type OnAlert = Arc<dyn Fn(&Alert) + Send + Sync>;
@@ -58,9 +61,9 @@ impl Sinks {
         let (mut queues, mut tasks) = (Vec::new(), Vec::new());
         if let Some(path) = config.alert_file.as_ref().filter(|path| !path.as_os_str().is_empty()) {
             let (sender, alerts) = mpsc::channel(config.sink_queue.max(1));
-            let file = file::open(path)?;
+            let file = file::AlertFile::open(path, config.alert_file_format, metrics.clone())?;
             queues.push((file::NAME, sender));
-            tasks.push(tokio::spawn(file::run(file, path.clone(), alerts, metrics.clone())));
+            tasks.push(tokio::spawn(file.run(alerts)));
         }
         if let Some(url) = config.webhook_url.as_ref().filter(|url| !url.is_empty()) {
             let (sender, alerts) = mpsc::channel(config.sink_queue.max(1));

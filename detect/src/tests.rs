@@ -114,13 +114,16 @@ struct Run {
 }
 
 impl Run {
-    /// Starts with alerts acknowledged and put among the rows, as ingest would.
     async fn start(lake: &Arc<Lake>, rows: &Arc<Rows>, boundary: u64) -> Self {
+        Self::start_with(lake, rows, boundary, Config::default()).await
+    }
+
+    /// Starts with alerts acknowledged and put among the rows, as ingest would.
+    async fn start_with(lake: &Arc<Lake>, rows: &Arc<Rows>, boundary: u64, config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("rules.yaml");
         std::fs::write(&file, RULES).unwrap();
-        let config =
-            Config { rules_files: vec![file], checkpoint_every_ms: 20, settle_ms: 0, ..Config::default() };
+        let config = Config { rules_files: vec![file], checkpoint_every_ms: 20, settle_ms: 0, ..config };
         let (live, _) = broadcast::channel(100);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ingest = Endpoint::from_shared(format!("http://{}", listener.local_addr().unwrap())).unwrap();
@@ -260,6 +263,39 @@ async fn a_count_over_a_window_is_alerted_once_per_tenant() {
     assert!(tokio::time::timeout(Duration::from_secs(1), again.alerts.recv()).await.is_err());
 }
 
+/// Goal: detections are written while detection runs. Method: a file that is
+/// good, then damaged, then another; which of them alerts is asked each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn detections_that_changed_run_and_damaged_ones_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("detections.yaml");
+    let detection = |name: &str| {
+        format!(
+            "- name: {name}\n  desc: d\n  priority: NOTICE\n  every_s: 1\n  window_s: 1\n  output: o\n  \
+             sql: SELECT 'team-a' AS tenant, $from AS f, $to AS t\n"
+        )
+    };
+    std::fs::write(&file, detection("First")).unwrap();
+    let config = Config { detections_files: vec![file.clone()], reload_every_ms: 50, ..Config::default() };
+    let lake = Lake::open("memory://", "c").await.unwrap();
+    let mut run = Run::start_with(&lake, &Arc::new(Rows::default()), 1, config).await;
+    assert_eq!(run.next().await.unwrap().rule, "First");
+    std::fs::write(&file, detection("Second").replace("NOTICE", "URGENT")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(run.next().await.unwrap().rule, "First");
+    }
+    std::fs::write(&file, detection("Third")).unwrap();
+    loop {
+        match run.next().await.unwrap().rule.as_str() {
+            "Third" => break,
+            rule => assert_eq!(rule, "First"),
+        }
+    }
+    assert_eq!(run.next().await.unwrap().rule, "Third");
+    let late = run.end().await;
+    assert!(late.len() < 3, "{late:?}");
+}
+
 fn denied(tenant: &str, number: i32, time_us: i64) -> RecordBatch {
     let schema = Table::ApiAccess.public_schema();
     let id = number.to_string();
@@ -280,7 +316,7 @@ fn denied(tenant: &str, number: i32, time_us: i64) -> RecordBatch {
 
 #[test]
 fn bad_configuration_says_what_to_do() {
-    let of = |config: Config| Rulebook::read(&config).unwrap_err();
+    let of = |config: Config| rulebook::texts(&config).unwrap_err();
     let missing = of(Config { rules_files: vec!["/nowhere/rules.yaml".into()], ..Config::default() });
     assert!(missing.to_string().contains("/nowhere/rules.yaml"));
     assert_eq!(missing.action(), bailiwick_proto::Action::Fix);

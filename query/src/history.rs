@@ -12,6 +12,7 @@
 //! that it has live: the same code makes it.
 
 mod matches;
+mod names;
 mod tally;
 mod trial;
 
@@ -20,6 +21,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bailiwick_rules::{Compiled, RuleSet};
 
 pub(crate) use matches::{FalcoMatches, NAME as FALCO_MATCHES};
+pub use names::look_up_names;
 pub use tally::{Change, Example, RuleReport, TrialReport};
 pub use trial::{Progress, Trial};
 

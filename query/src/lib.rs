@@ -44,7 +44,7 @@ pub use chargeback::{Chargeback, ChargebackRow, Decimal, PriceError, Prices};
 pub use config::Config;
 pub use engine::{Endpoint, Engine, Running, Session};
 pub use error::{Code, QueryError};
-pub use history::{Change, Example, Progress, RuleReport, RulesInUse, Trial, TrialReport};
+pub use history::{Change, Example, Progress, RuleReport, RulesInUse, Trial, TrialReport, look_up_names};
 pub use principal::{Principal, Role, Scope};
 pub use record::QueryRecorder;
 

@@ -11,6 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     pub(crate) running: Gauge,
+    pub(crate) waiting: Gauge,
     pub(crate) queries: Family<QueryLabels, Counter>,
     pub(crate) rows: Counter,
     pub(crate) bytes: Counter,
@@ -44,6 +45,7 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             running: Gauge::default(),
+            waiting: Gauge::default(),
             queries: Family::default(),
             rows: Counter::default(),
             bytes: Counter::default(),
@@ -54,6 +56,7 @@ impl Metrics {
         };
         let room = registry.sub_registry_with_prefix("bailiwick_query");
         room.register("running", "Queries that hold a place", metrics.running.clone());
+        room.register("waiting", "Queries that wait for a place", metrics.waiting.clone());
         room.register("queries", "Queries that ended", metrics.queries.clone());
         room.register("rows", "Rows sent", metrics.rows.clone());
         room.register_with_unit("sent", "Arrow data sent", Unit::Bytes, metrics.bytes.clone());

@@ -1,6 +1,6 @@
 //! A scheduled detection as its file describes it.
 
-use bailiwick_rules::Priority;
+use bailiwick_rules::{Priority, RuleText};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -8,7 +8,9 @@ use super::plain;
 use crate::DetectError;
 use crate::ask::time_literal;
 use crate::config::Config;
-use crate::rulebook::{self, BUILT_IN_NAME};
+use crate::files::{self, Files};
+use crate::metrics::Metrics;
+use crate::rulebook::BUILT_IN_NAME;
 
 /// The detections that run when no file is configured.
 pub(super) const BUILT_IN_DETECTIONS: &str = include_str!("../../../deploy/rules/detections.yaml");
@@ -46,14 +48,18 @@ struct Entry {
     output: String,
 }
 
-/// Reads the configured files, or the built-in detections.
-pub(crate) fn read(config: &Config) -> Result<Vec<Detection>, DetectError> {
+/// The detections that run now, and the files that they came from.
+#[derive(Debug)]
+pub(crate) struct Detections {
+    pub(crate) now: Vec<Detection>,
+    files: Files,
+}
+
+/// All detections of the texts that are urgent enough.
+fn of(texts: &[RuleText], config: &Config) -> Result<Vec<Detection>, DetectError> {
     let mut detections = Vec::new();
-    if config.detections_files.is_empty() {
-        detections = parse(BUILT_IN_NAME, BUILT_IN_DETECTIONS)?;
-    }
-    for path in &config.detections_files {
-        detections.extend(parse(&path.display().to_string(), &rulebook::read(path)?)?);
+    for text in texts {
+        detections.extend(parse(&text.name, &text.text)?);
     }
     for (index, detection) in detections.iter().enumerate() {
         if detections[..index].iter().any(|other| other.name == detection.name) {
@@ -89,6 +95,34 @@ fn check(file: &str, entry: Entry) -> Result<Detection, String> {
         return Err(of("sql must select a column tenant, which says whose finding it is"));
     }
     Ok(Detection { name, file: file.to_owned(), priority, tags, key, every_s, window_s, sql, output })
+}
+
+// === impl Detections ===
+
+impl Detections {
+    /// Reads the configured files, or the built-in detections.
+    pub(crate) fn read(config: &Config) -> Result<Self, DetectError> {
+        let paths = &config.detections_files;
+        let texts = match paths.is_empty() {
+            true => {
+                let text = BUILT_IN_DETECTIONS.to_owned();
+                vec![RuleText { name: BUILT_IN_NAME.to_owned(), text }]
+            }
+            false => files::texts(paths)?,
+        };
+        Ok(Self { now: of(&texts, config)?, files: Files::new("detection", paths, texts) })
+    }
+
+    /// Takes up files that changed, if all of them load; whether that was so.
+    pub(crate) fn reload(&mut self, config: &Config, metrics: &Metrics) -> bool {
+        if config.detections_files.is_empty() {
+            return false;
+        }
+        let made = |texts: &[RuleText]| of(texts, config).map_err(|error| error.to_string());
+        let Some(new) = self.files.take_up(metrics, made) else { return false };
+        self.now = new;
+        true
+    }
 }
 
 // === impl Detection ===

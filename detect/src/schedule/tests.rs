@@ -47,6 +47,45 @@ fn a_detection_that_cannot_work_is_refused_by_name() {
     }
 }
 
+/// Goal: a file that does not load changes nothing and is complained of once; one
+/// that is gone as well. Method: the file of a running set, changed step by step.
+#[test]
+fn a_damaged_file_leaves_the_old_detections() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("d.yaml");
+    let config = Config { detections_files: vec![file.clone()], ..Config::default() };
+    let metrics = Metrics::register(&mut Registry::default());
+    let counted = |outcome| metrics.reloads.get_or_create(&OutcomeLabel { outcome }).get();
+    std::fs::write(&file, BUILT_IN_DETECTIONS).unwrap();
+    let mut detections = Detections::read(&config).unwrap();
+    let before = detections.now.len();
+    assert!(!detections.reload(&config, &metrics));
+    for (refused, text) in [(1, "- name: x\n"), (2, &format!("{BUILT_IN_DETECTIONS}\n{BUILT_IN_DETECTIONS}"))]
+    {
+        std::fs::write(&file, text).unwrap();
+        for _ in 0..3 {
+            assert!(!detections.reload(&config, &metrics));
+        }
+        assert_eq!((detections.now.len(), counted("refused")), (before, refused));
+    }
+    std::fs::remove_file(&file).unwrap();
+    for _ in 0..3 {
+        assert!(!detections.reload(&config, &metrics));
+    }
+    assert_eq!((detections.now.len(), counted("refused"), counted("loaded")), (before, 3, 0));
+    std::fs::write(&file, BUILT_IN_DETECTIONS.replacen("name: ", "name: Other ", 1)).unwrap();
+    assert!(detections.reload(&config, &metrics) && !detections.reload(&config, &metrics));
+    assert!(detections.now[0].name.starts_with("Other ") && counted("loaded") == 1);
+}
+
+#[test]
+fn a_detection_that_is_gone_leaves_no_place() {
+    let name = detection().name;
+    let mut schedule = Schedule::from([("gone".to_owned(), 1), (name.clone(), 2)]);
+    retain(&mut schedule, &[detection()]);
+    assert_eq!(schedule, Schedule::from([(name, 2)]));
+}
+
 /// Breaks off after a row, then answers in full.
 #[derive(Default)]
 struct Breaks {
@@ -77,7 +116,7 @@ async fn findings_before_a_failure_are_raised_by_the_next_try() {
     let (sinks, _tasks) = Sinks::open(&Config::default(), on_alert, out, &metrics).unwrap();
     let mut scheduler = Scheduler {
         config: Config::default(),
-        detections: vec![detection()],
+        detections: Detections::read(&Config::default()).unwrap(),
         lake: Lake::open("memory://", "c").await.unwrap(),
         ask: Arc::new(Breaks::default()),
         sinks,

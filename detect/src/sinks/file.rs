@@ -1,4 +1,4 @@
-//! Alerts as lines of JSON at the end of a file.
+//! Alerts as lines at the end of a file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,43 +6,52 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
+use super::AlertFormat;
 use crate::DetectError;
 use crate::metrics::Metrics;
 use bailiwick_rules::Alert;
 
 pub(super) const NAME: &str = "file";
 
-/// Opens the file for appending, creating it where there is none.
-pub(super) fn open(path: &Path) -> Result<std::fs::File, DetectError> {
-    let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    opened.map_err(|source| DetectError::AlertFile { path: path.to_owned(), source })
+/// A file that is appended to, open or to be opened anew.
+pub(super) struct AlertFile {
+    file: Option<tokio::fs::File>,
+    path: PathBuf,
+    format: AlertFormat,
+    metrics: Metrics,
 }
 
-/// Appends until the queue closes. A line that cannot be written is counted,
-/// and the file is opened anew for the next: it may have been rotated away.
-pub(super) async fn run(
-    file: std::fs::File,
-    path: PathBuf,
-    mut alerts: mpsc::Receiver<Arc<Alert>>,
-    metrics: Metrics,
-) {
-    let mut file = Some(tokio::fs::File::from_std(file));
-    while let Some(alert) = alerts.recv().await {
-        let line = format!("{}\n", alert.falco_json());
-        if let Err(error) = append(&mut file, &path, line.as_bytes()).await {
-            tracing::warn!(%error, path = %path.display(), "alert not written");
-            metrics.sink_failed(NAME, "write");
-            file = None;
+// === impl AlertFile ===
+
+impl AlertFile {
+    /// Opens the file for appending, creating it where there is none.
+    pub(super) fn open(path: &Path, format: AlertFormat, metrics: Metrics) -> Result<Self, DetectError> {
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let file = opened.map_err(|source| DetectError::AlertFile { path: path.to_owned(), source })?;
+        Ok(Self { file: Some(tokio::fs::File::from_std(file)), path: path.to_owned(), format, metrics })
+    }
+
+    /// Appends until the queue closes. A line that cannot be written is counted,
+    /// and the file is opened anew for the next: it may have been rotated away.
+    pub(super) async fn run(mut self, mut alerts: mpsc::Receiver<Arc<Alert>>) {
+        while let Some(alert) = alerts.recv().await {
+            let line = format!("{}\n", self.format.write(&alert));
+            if let Err(error) = self.append(line.as_bytes()).await {
+                tracing::warn!(%error, path = %self.path.display(), "alert not written");
+                self.metrics.sink_failed(NAME, "write");
+                self.file = None;
+            }
         }
     }
-}
 
-async fn append(file: &mut Option<tokio::fs::File>, path: &Path, line: &[u8]) -> std::io::Result<()> {
-    // A rotated file has another name; the alerts belong into the one of this name.
-    if file.is_none() || !tokio::fs::try_exists(path).await.unwrap_or(true) {
-        *file = Some(tokio::fs::OpenOptions::new().create(true).append(true).open(path).await?);
+    async fn append(&mut self, line: &[u8]) -> std::io::Result<()> {
+        // A rotated file has another name; the alerts belong into the one of this name.
+        if self.file.is_none() || !tokio::fs::try_exists(&self.path).await.unwrap_or(true) {
+            let anew = tokio::fs::OpenOptions::new().create(true).append(true).open(&self.path).await?;
+            self.file = Some(anew);
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.write_all(line).await?;
+        file.flush().await
     }
-    let Some(file) = file else { return Ok(()) };
-    file.write_all(line).await?;
-    file.flush().await
 }

@@ -1,4 +1,4 @@
-//! Alerts posted as Falco's JSON.
+//! Alerts posted, each by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::header::CONTENT_TYPE;
 use tokio::sync::mpsc;
 
+use super::AlertFormat;
 use crate::DetectError;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -19,6 +20,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub(super) struct Webhook {
     client: reqwest::Client,
     url: url::Url,
+    format: AlertFormat,
     attempts: u32,
     metrics: Metrics,
 }
@@ -38,7 +40,8 @@ impl Webhook {
             .timeout(Duration::from_millis(config.webhook_timeout_ms.max(1)))
             .build()
             .map_err(|error| refused(error.to_string()))?;
-        Ok(Self { client, url: parsed, attempts: config.webhook_attempts.max(1), metrics })
+        let (format, attempts) = (config.webhook_format, config.webhook_attempts.max(1));
+        Ok(Self { client, url: parsed, format, attempts, metrics })
     }
 
     pub(super) async fn run(self, mut alerts: mpsc::Receiver<Arc<Alert>>) {
@@ -48,7 +51,7 @@ impl Webhook {
     }
 
     async fn deliver(&self, alert: &Alert) {
-        let body = alert.falco_json().to_string();
+        let body = self.format.write(alert);
         let mut wait = FIRST_WAIT;
         for attempt in 1..=self.attempts {
             let Some(reason) = self.post(body.clone()).await else { return };
@@ -66,7 +69,8 @@ impl Webhook {
     /// Why a post failed, if it did. What the other end calls our fault is not
     /// tried again, unless it asks for patience.
     async fn post(&self, body: String) -> Option<&'static str> {
-        let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
+        let request =
+            self.client.post(self.url.clone()).header(CONTENT_TYPE, self.format.content_type()).body(body);
         match request.send().await {
             Ok(reply) if reply.status().is_success() => None,
             Ok(reply) if matches!(reply.status().as_u16(), 408 | 425 | 429) => Some("busy"),

@@ -1,8 +1,8 @@
 //! Places to run in: so many queries at once, so many waiting, the rest refused.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Endpoint;
@@ -18,8 +18,7 @@ const SCHEDULED_PLACES: usize = 2;
 pub(super) struct Admission {
     places: Arc<Semaphore>,
     scheduled: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
-    max_queued: usize,
+    max_queued: i64,
     metrics: Metrics,
 }
 
@@ -31,7 +30,7 @@ pub(super) struct Place {
 }
 
 /// Counts one who waits, also when it stops waiting by being dropped.
-struct Waiting(Arc<AtomicUsize>);
+struct Waiting(Gauge);
 
 // === impl Admission ===
 
@@ -40,8 +39,7 @@ impl Admission {
         Self {
             places: Arc::new(Semaphore::new(config.max_concurrent)),
             scheduled: Arc::new(Semaphore::new(SCHEDULED_PLACES)),
-            waiting: Arc::default(),
-            max_queued: config.max_queued,
+            max_queued: i64::try_from(config.max_queued).unwrap_or(i64::MAX),
             metrics,
         }
     }
@@ -65,8 +63,8 @@ impl Admission {
     }
 
     fn wait(&self) -> Result<Waiting, QueryError> {
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let waiting = Waiting(Arc::clone(&self.waiting));
+        let before = self.metrics.waiting.inc();
+        let waiting = Waiting(self.metrics.waiting.clone());
         if before < self.max_queued {
             return Ok(waiting);
         }
@@ -77,7 +75,7 @@ impl Admission {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.dec();
     }
 }
 

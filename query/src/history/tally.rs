@@ -21,6 +21,10 @@ pub struct TrialReport {
     pub to: DateTime<Utc>,
     /// Events that a rule had to look at.
     pub events: u64,
+    /// Names that rules compare addresses with and that no address is known of:
+    /// such a comparison held for no event.
+    #[serde(default)]
+    pub unresolved: Vec<String>,
     /// The rules in the order in which they are tried.
     pub rules: Vec<RuleReport>,
     /// The rules whose alerts are others than with the old rules; nothing was
@@ -132,7 +136,12 @@ impl<'a> Tally<'a> {
         (self.events, self.matches)
     }
 
-    pub(super) fn report(mut self, from: DateTime<Utc>, to: DateTime<Utc>) -> TrialReport {
+    pub(super) fn report(
+        mut self,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        unresolved: Vec<String>,
+    ) -> TrialReport {
         let days = (to - from).num_milliseconds() as f64 / 86_400_000.0;
         let mut rules = Vec::new();
         for source in Source::ALL {
@@ -143,7 +152,7 @@ impl<'a> Tally<'a> {
         }
         let changed = self.changes.into_values().filter(|change| change.added + change.removed > 0);
         let changes = self.old.is_some().then(|| changed.collect());
-        TrialReport { from, to, events: self.events, rules, changes }
+        TrialReport { from, to, events: self.events, unresolved, rules, changes }
     }
 
     /// The matches of one event, the rule that comes first before the others.

@@ -4,6 +4,7 @@
 //! asked: it has the limits and the record in `queries` that any statement has,
 //! other questions get their turn in between, and dropping the trial ends it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bailiwick_rules::{RuleSet, Rulebook, Source};
@@ -11,8 +12,8 @@ use chrono::{DateTime, Days, NaiveTime, Utc};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
-use super::event_types;
 use super::tally::{Tally, TrialReport};
+use super::{event_types, names};
 use crate::{Code, Endpoint, Engine, Principal, QueryError};
 
 /// The longest period, days.
@@ -67,6 +68,7 @@ impl Trial {
         self.check()?;
         let new = Rulebook::new(&self.rules);
         let old = self.old.as_ref().map(|old| Rulebook::new(old));
+        let unresolved = self.unresolved(engine, principal).await;
         let parts = self.parts(&new, old.as_ref());
         let total = parts.len();
         let mut tally = Tally::new(&new, old.as_ref());
@@ -87,7 +89,17 @@ impl Trial {
             }
             told(progress(&tally, done + 1));
         }
-        Ok(tally.report(self.from, self.to))
+        Ok(tally.report(self.from, self.to, unresolved))
+    }
+
+    /// Makes the names of the rules known; what is left. Compiled rules have said
+    /// which names they are.
+    async fn unresolved(&self, engine: &Engine, principal: &Principal) -> Vec<String> {
+        let mut unresolved = BTreeSet::new();
+        for rules in std::iter::once(&self.rules).chain(&self.old) {
+            unresolved.extend(names::resolve(rules.domains(), engine.rules(), principal.role()).await);
+        }
+        unresolved.into_iter().collect()
     }
 
     fn check(&self) -> Result<(), QueryError> {

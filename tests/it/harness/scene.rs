@@ -20,11 +20,12 @@ const RULES: &str = "\
 ";
 
 /// Somebody lists the secrets of acme's namespace.
-const AUDIT_EVENT: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"AUDIT_ID","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/acme-prod/secrets","verb":"list","user":{"username":"mallory","groups":["system:authenticated"]},"sourceIPs":["10.0.0.9"],"userAgent":"kubectl","objectRef":{"resource":"secrets","namespace":"acme-prod","apiVersion":"v1"},"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-11-24T01:00:00.000000Z","stageTimestamp":"2026-11-24T01:00:00.010000Z","annotations":{"authorization.k8s.io/decision":"allow"}}"#;
+const AUDIT_EVENT: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"AUDIT_ID","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/acme-prod/secrets","verb":"list","user":{"username":"mallory","groups":["system:authenticated"]},"sourceIPs":["10.0.0.9"],"userAgent":"kubectl","objectRef":{"resource":"secrets","namespace":"acme-prod","apiVersion":"v1"},"responseStatus":{"code":200},"requestReceivedTimestamp":"NOW.000000Z","stageTimestamp":"NOW.010000Z","annotations":{"authorization.k8s.io/decision":"allow"}}"#;
 
-/// One line of an API server's audit log.
+/// One line of an API server's audit log, of this moment: what looks back a while must find it in any year.
 pub(crate) fn audit_event(id: &str) -> String {
-    format!("{}\n", AUDIT_EVENT.replace("AUDIT_ID", id))
+    let now = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S").to_string();
+    format!("{}\n", AUDIT_EVENT.replace("AUDIT_ID", id).replace("NOW", &now))
 }
 
 /// A folder with a configuration that flushes often, for two tenants.

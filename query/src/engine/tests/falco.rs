@@ -231,6 +231,34 @@ async fn a_trial_has_limits() {
     assert_eq!(report.events, 3);
 }
 
+/// Goal: a rule that compares with a name finds the name's addresses in stored
+/// rows, or it is said that nobody knows them. Method: a name that every machine
+/// knows, asked for by an operator, by a tenant, and by a tenant once the rules in
+/// use know it; and one that nobody has.
+#[tokio::test]
+async fn names_are_looked_up_for_admins_and_learnt_by_tenants() {
+    const NAMED: &str = "- rule: Named\n  desc: d\n  condition: evt.type = connect and fd.sip.name in \
+        (localhost, no-such-name.invalid)\n  output: o\n  priority: INFO\n- rule: Other\n  desc: d\n  \
+        condition: ka.verb = list\n  output: o\n  priority: INFO\n  source: k8s_audit\n";
+    let mut bucket = Bucket::new().await;
+    let call: Row<'_> =
+        &[("tenant", "acme"), ("evt_type", "connect"), ("fd_sip", "127.0.0.1"), ("exec_id", "e")];
+    bucket.wal(&[(Table::Syscalls, rows(Table::Syscalls, &[call]))]).await;
+    let served = bucket.serve(&Config::default());
+    let found = async |who: &Principal| {
+        let report = tried(&served, who, NAMED, None).await;
+        (report.rules[0].matches, report.unresolved)
+    };
+    let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(found(&tenant("acme")).await, (0, named(&["localhost", "no-such-name.invalid"])));
+    assert_eq!(found(&Principal::operator()).await, (1, named(&["no-such-name.invalid"])));
+    let in_use = set(NAMED);
+    let _compiled = Rulebook::new(&in_use);
+    in_use.domains().put("localhost", ["127.0.0.1".parse().unwrap()]);
+    served.engine.rules().set(in_use);
+    assert_eq!(found(&tenant("acme")).await, (1, named(&["no-such-name.invalid"])));
+}
+
 /// The ids that a batch's matches have live.
 fn live(book: &Rulebook, batch: &RecordBatch, matching: Matching) -> BTreeSet<String> {
     let found = book.matches(Source::Syscall, batch, matching);
