@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "nothing may stand between the bench and the call")]
 
 use std::ffi::{CString, OsStr};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -29,6 +29,11 @@ const NOTHING: [u8; 129] = [
 pub enum Load {
     /// A call that nobody is interested in: getppid.
     Rejected,
+    /// Two threads of one processor that wake each other by pipes: four calls that
+    /// nobody is interested in, and two switches.
+    Switches,
+    /// One file opened; what closes it is not timed.
+    Open,
     /// One file opened and closed.
     OneFile,
     /// A thousand files, one after the other, opened and closed.
@@ -75,12 +80,15 @@ pub struct Mix {
 
 impl Load {
     /// All of them, the cheapest first.
-    pub const ALL: [Self; 4] = [Self::Rejected, Self::OneFile, Self::Files, Self::Program];
+    pub const ALL: [Self; 6] =
+        [Self::Rejected, Self::Switches, Self::Open, Self::OneFile, Self::Files, Self::Program];
 
     /// As the output names it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rejected => "rejected call (getppid)",
+            Self::Switches => "two threads that wake each other",
+            Self::Open => "openat alone, one path",
             Self::OneFile => "openat and close, one path",
             Self::Files => "openat and close, 1000 paths",
             Self::Program => "start and end of /bin/true",
@@ -91,6 +99,9 @@ impl Load {
     pub fn repetitions(self) -> usize {
         match self {
             Self::Rejected => 20_000,
+            Self::Switches => 2_000,
+            // As many descriptors as any limit leaves room for.
+            Self::Open => 500,
             Self::OneFile | Self::Files => 2_000,
             Self::Program => 60,
         }
@@ -120,11 +131,24 @@ impl Stage {
         let began = Instant::now();
         match load {
             Load::Rejected => (0..count).for_each(|_| rejected()),
+            Load::Switches => return Ok(switches(count)?.as_secs_f64() * 1e9 / count as f64),
+            Load::Open => return Ok(self.opens(count)?.as_secs_f64() * 1e9 / count as f64),
             Load::OneFile => self.files.iter().take(1).cycle().take(count).try_for_each(open_and_close)?,
             Load::Files => self.files.iter().cycle().take(count).try_for_each(open_and_close)?,
             Load::Program => (0..count).try_for_each(|_| run(c"/bin/true"))?,
         }
         Ok(began.elapsed().as_secs_f64() * 1e9 / count as f64)
+    }
+
+    /// How long it takes to open one file so often.
+    fn opens(&self, count: usize) -> io::Result<Duration> {
+        let path = self.files.first().ok_or(io::ErrorKind::NotFound)?;
+        let mut opened = Vec::with_capacity(count);
+        let began = Instant::now();
+        (0..count).for_each(|_| opened.push(open(path)));
+        let took = began.elapsed();
+        opened.into_iter().try_for_each(close)?;
+        Ok(took)
     }
 
     /// Offers a mix evenly for so long, millisecond by millisecond, and makes up
@@ -242,15 +266,49 @@ fn rejected() {
 }
 
 fn open_and_close(path: &CString) -> io::Result<()> {
-    // Safety: the path ends with a zero byte; the descriptor is this one's own.
+    close(open(path))
+}
+
+/// The descriptor, below zero for none.
+fn open(path: &CString) -> i64 {
+    // Safety: the path ends with a zero byte.
     unsafe {
-        let fd =
-            libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
-        if fd < 0 || libc::syscall(libc::SYS_close, fd) != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC)
     }
-    Ok(())
+}
+
+fn close(fd: i64) -> io::Result<()> {
+    // Safety: the descriptor is the caller's own.
+    let is_closed = fd >= 0 && unsafe { libc::syscall(libc::SYS_close, fd) } == 0;
+    if is_closed { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// How long a thread and another one take to wake each other so often. The other is
+/// where this one is, and both are there before it counts.
+fn switches(count: usize) -> io::Result<Duration> {
+    let (mut heard, mut answer) = io::pipe()?;
+    let (mut asked, mut ask) = io::pipe()?;
+    std::thread::scope(|scope| {
+        let other = scope.spawn(move || {
+            let mut byte = [0];
+            // One more than is counted, and then the end of what is asked.
+            while asked.read(&mut byte)? > 0 {
+                answer.write_all(&byte)?;
+            }
+            io::Result::Ok(())
+        });
+        let mut turn = || {
+            ask.write_all(&[0])?;
+            heard.read_exact(&mut [0])
+        };
+        turn()?;
+        let began = Instant::now();
+        (0..count).try_for_each(|_| turn())?;
+        let took = began.elapsed();
+        drop(ask);
+        other.join().map_err(|_| io::Error::other("the other thread panicked"))??;
+        Ok(took)
+    })
 }
 
 /// Starts a program, without arguments or environment, and waits for its end.

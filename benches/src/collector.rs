@@ -35,10 +35,14 @@ pub fn config(spool: &Path, settings: &str) -> Outcome<Config> {
 
 /// Captures until standard input ends. Says `ready` when it captures, and in the
 /// end what it counted and used, as lines of JSON.
-pub async fn run(spool: &Path, settings: &str) -> Outcome<()> {
+///
+/// With `only_processes` it looks at no call, only at what starts, forks and ends.
+pub async fn run(spool: &Path, settings: &str, only_processes: bool) -> Outcome<()> {
     let mut registry = Registry::default();
     let stop = CancellationToken::new();
-    let collector = match Collector::start(config(spool, settings)?, &mut registry, stop.clone()).await {
+    let mut config = config(spool, settings)?;
+    config.syscalls.only_processes = only_processes;
+    let collector = match Collector::start(config, &mut registry, stop.clone()).await {
         Ok(collector) => collector,
         Err(error) => {
             say(&json!({ "error": error.to_string() }));

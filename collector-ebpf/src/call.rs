@@ -9,12 +9,12 @@ use aya_ebpf::maps::{PerCpuArray, ProgramArray};
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_ebpf::{EbpfContext, Global};
 use bailiwick_collector_ebpf::calls::{CWD, DATA_MAX, MAX_CALLS, NONE, Program, RET, SHAPES, Shape, bits};
-use bailiwick_collector_ebpf::{ABSENT, Call, Capabilities, Header, PATH_MAX, flag, kind, text};
+use bailiwick_collector_ebpf::{Call, Capabilities, Header, PATH_MAX, flag, kind, text};
 use core::ffi::c_void;
 use core::mem::size_of;
 
 use crate::out;
-use crate::task::{self, at, clear, current, has, wanted};
+use crate::task::{self, Told, at, clear, current, has, wanted};
 use crate::typed;
 use crate::walk::{self, WALK_MAX};
 
@@ -45,18 +45,6 @@ static CALLS: Global<[u16; 2 * NUMBERS]> = Global::new([0; 2 * NUMBERS]);
 #[unsafe(no_mangle)]
 static WANTED: Global<[u8; NUMBERS]> = Global::new([0; NUMBERS]);
 
-macro_rules! registers {
-    ($($name:ident),* $(,)?) => { $(
-        #[unsafe(no_mangle)]
-        static $name: Global<u32> = Global::new(ABSENT);
-    )* };
-}
-
-// Where `struct pt_regs` keeps the number and the arguments of a call.
-registers! { REGS_NUMBER, REGS_ARG0, REGS_ARG1, REGS_ARG2, REGS_ARG3, REGS_ARG4, REGS_ARG5 }
-// Those of a 32-bit call.
-registers! { REGS_COMPAT0, REGS_COMPAT1, REGS_COMPAT2, REGS_COMPAT3, REGS_COMPAT4, REGS_COMPAT5 }
-
 /// Room for five paths, of which only the first may be as long as it likes.
 const TEXT_MAX: usize = 5 * PATH_MAX;
 
@@ -80,7 +68,7 @@ static SHAPE: [Shape; MAX_CALLS] = SHAPES;
 pub(crate) fn number(regs: *const u8) -> Option<usize> {
     // Safety: registers are a typed argument; the table is read within bounds.
     unsafe {
-        let mut number: u64 = read(regs, &REGS_NUMBER);
+        let mut number: u64 = read(regs, &task::REGS_NUMBER);
         if number >= NUMBERS as u64 {
             if number & X32_BIT == 0 || number & !X32_BIT >= NUMBERS as u64 {
                 return None;
@@ -108,8 +96,8 @@ pub(crate) fn entry(number: usize, task: *const u8) -> Option<(u16, bool)> {
 
 /// A register of the task, which is a typed argument of the program.
 #[inline(always)]
-unsafe fn read(regs: *const u8, offset: &Global<u32>) -> u64 {
-    unsafe { core::ptr::read_volatile(regs.add(offset.load() as usize) as *const u64) }
+unsafe fn read(regs: *const u8, offset: &impl Told) -> u64 {
+    unsafe { core::ptr::read_volatile(regs.add(task::told(offset)) as *const u64) }
 }
 
 /// The call's arguments.
@@ -118,21 +106,21 @@ pub(crate) unsafe fn arguments(to: *mut [u64; 6], regs: *const u8, compat: bool)
     unsafe {
         if compat {
             *to = [
-                read(regs, &REGS_COMPAT0) as u32 as u64,
-                read(regs, &REGS_COMPAT1) as u32 as u64,
-                read(regs, &REGS_COMPAT2) as u32 as u64,
-                read(regs, &REGS_COMPAT3) as u32 as u64,
-                read(regs, &REGS_COMPAT4) as u32 as u64,
-                read(regs, &REGS_COMPAT5) as u32 as u64,
+                read(regs, &task::REGS_COMPAT0) as u32 as u64,
+                read(regs, &task::REGS_COMPAT1) as u32 as u64,
+                read(regs, &task::REGS_COMPAT2) as u32 as u64,
+                read(regs, &task::REGS_COMPAT3) as u32 as u64,
+                read(regs, &task::REGS_COMPAT4) as u32 as u64,
+                read(regs, &task::REGS_COMPAT5) as u32 as u64,
             ];
         } else {
             *to = [
-                read(regs, &REGS_ARG0),
-                read(regs, &REGS_ARG1),
-                read(regs, &REGS_ARG2),
-                read(regs, &REGS_ARG3),
-                read(regs, &REGS_ARG4),
-                read(regs, &REGS_ARG5),
+                read(regs, &task::REGS_ARG0),
+                read(regs, &task::REGS_ARG1),
+                read(regs, &task::REGS_ARG2),
+                read(regs, &task::REGS_ARG3),
+                read(regs, &task::REGS_ARG4),
+                read(regs, &task::REGS_ARG5),
             ];
         }
     }
@@ -494,7 +482,7 @@ unsafe fn file(record: *mut CallRecord, task: *const u8, length: usize, shape: &
             return length;
         }
         if walk::is_typed() {
-            let file = typed::cast(file, &typed::FILE_TYPE);
+            let file = typed::cast(file, &task::FILE_TYPE);
             (*body).file = walk::typed_identity(file);
             if has(&task::FILE_MODE) && at::<u32>(file, &task::FILE_MODE) & CREATED != 0 {
                 (*record).header.flags |= flag::CREATED;
@@ -503,7 +491,7 @@ unsafe fn file(record: *mut CallRecord, task: *const u8, length: usize, shape: &
                 return length;
             }
             let to = (&raw mut (*record).text as *mut u8).add(length);
-            let path = file.add(task::FILE_PATH.load() as usize);
+            let path = file.add(task::told(&task::FILE_PATH));
             let walked = walk::typed_walk(to, cell(record), task, path);
             return bounded(record, length, text::TARGET, walked);
         }

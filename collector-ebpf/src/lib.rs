@@ -25,6 +25,7 @@
 #![no_std]
 
 pub mod calls;
+pub mod told;
 
 use core::mem::size_of;
 
@@ -40,6 +41,9 @@ pub const ADDRESS_MAX: usize = 112;
 pub const CGROUP_PATH_MAX: usize = 1024;
 /// The most bytes of a DNS message that a record carries.
 pub const DNS_MAX: usize = 512;
+/// Where this is an instruction's immediate, with a place in [`told::NAMES`] as its
+/// lowest bits, the loader writes what it tells of that name.
+pub const TOLD_MARK: u32 = 0x5baf_1c00;
 /// Where this is an instruction's immediate, it calls `bpf_rdonly_cast`: the loader
 /// writes the number of that function in its place, or another instruction.
 pub const CAST_MARK: u32 = 0x7ba1_11ca;

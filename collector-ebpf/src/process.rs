@@ -2,7 +2,6 @@
 
 #![allow(unsafe_code)]
 
-use aya_ebpf::Global;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user};
 use aya_ebpf::macros::{map, raw_tracepoint};
 use aya_ebpf::maps::PerCpuArray;
@@ -32,10 +31,6 @@ const OVERLAY: u64 = 0x794c_7630;
 /// Places of process group and session among `signal->pids`.
 const GROUP: usize = 2;
 const SESSION: usize = 3;
-
-/// Whether the environment is wanted.
-#[unsafe(no_mangle)]
-static WITH_ENVIRONMENT: Global<u32> = Global::new(0);
 
 #[repr(C)]
 struct ExecRecord {
@@ -104,7 +99,7 @@ unsafe fn exec(record: *mut ExecRecord, task: *const u8, bprm: *const u8) {
         (*body).cwd_len = walked as u32;
         length += walked;
         (*body).environment_len = 0;
-        if WITH_ENVIRONMENT.load() != 0 && has(&task::MM_ENV_START) && has(&task::MM_ENV_END) {
+        if task::told(&task::WITH_ENVIRONMENT) != 0 && has(&task::MM_ENV_START) && has(&task::MM_ENV_END) {
             let (start, end) = (at(memory, &task::MM_ENV_START), at(memory, &task::MM_ENV_END));
             let (environment, trouble) = copy_block(record, length, start, end, ENVIRONMENT_MAX as u64);
             flags |= trouble & flag::TRUNCATED;
@@ -170,8 +165,8 @@ unsafe fn walk_to(record: *mut ExecRecord, task: *const u8, length: usize, file:
         let cell = &raw mut (*record).header.size;
         let walked = match file.is_null() {
             false if walk::is_typed() => {
-                let file = typed::cast(file, &typed::FILE_TYPE);
-                walk::typed_walk(to, cell, task, file.add(task::FILE_PATH.load() as usize))
+                let file = typed::cast(file, &task::FILE_TYPE);
+                walk::typed_walk(to, cell, task, file.add(task::told(&task::FILE_PATH)))
             }
             true => walk::walk_folder(to, cell, task, None),
             false => walk::walk_file(to, cell, task, &walk::opened(file)),
@@ -226,7 +221,7 @@ unsafe fn session(body: *mut Exec, task: *const u8) {
         (*body).pgid = 0;
         (*body).vpgid = 0;
         if has(&task::SIGNAL_PIDS) && has(&task::PID_NUMBERS) {
-            let pids = signal.add(task::SIGNAL_PIDS.load() as usize);
+            let pids = signal.add(task::told(&task::SIGNAL_PIDS));
             let [group, session] =
                 aya_ebpf::helpers::bpf_probe_read_kernel(pids.add(GROUP * 8) as *const [u64; 2])
                     .unwrap_or_default();

@@ -256,7 +256,7 @@ unsafe fn unix_address(body: *mut Socket, sock: *const u8) {
         }
         let length: u32 = probe(address, &task::UNIX_ADDRESS_LEN);
         let length = if length > ADDRESS_MAX as u32 { ADDRESS_MAX as u32 } else { length };
-        let name = address.add(task::UNIX_ADDRESS_NAME.load() as usize) as *const c_void;
+        let name = address.add(task::told(&task::UNIX_ADDRESS_NAME)) as *const c_void;
         if bpf_probe_read_kernel(&raw mut (*body).address as *mut c_void, length, name) >= 0 {
             (*body).address_len = length as u16;
         }

@@ -8,22 +8,14 @@
 
 #![allow(unsafe_code)]
 
-use aya_ebpf::Global;
 use bailiwick_collector_ebpf::CAST_MARK;
 use core::arch::asm;
 
-/// The numbers of `struct file`, `struct mount` and `struct list_head` among this
-/// kernel's types; 0 where they cannot be cast to.
-#[unsafe(no_mangle)]
-pub(crate) static FILE_TYPE: Global<u32> = Global::new(0);
-#[unsafe(no_mangle)]
-pub(crate) static MOUNT_TYPE: Global<u32> = Global::new(0);
-#[unsafe(no_mangle)]
-pub(crate) static LIST_TYPE: Global<u32> = Global::new(0);
+use crate::task::{self, Told};
 
 /// The pointer as one to a structure of this type.
 #[inline(always)]
-pub(crate) unsafe fn cast(pointer: *const u8, of: &Global<u32>) -> *const u8 {
+pub(crate) unsafe fn cast(pointer: *const u8, of: &impl Told) -> *const u8 {
     let typed: *const u8;
     // Safety: the call, once it is written, reads two registers and leaves nothing
     // in the others that a call may change.
@@ -33,7 +25,7 @@ pub(crate) unsafe fn cast(pointer: *const u8, of: &Global<u32>) -> *const u8 {
             ".long {mark}",
             mark = const CAST_MARK,
             inlateout("r1") pointer => _,
-            inlateout("r2") u64::from(of.load()) => _,
+            inlateout("r2") task::told(of) as u64 => _,
             lateout("r0") typed,
             lateout("r3") _,
             lateout("r4") _,

@@ -2,7 +2,6 @@
 
 #![allow(unsafe_code)]
 
-use aya_ebpf::Global;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user};
 use aya_ebpf::macros::{map, raw_tracepoint};
 use aya_ebpf::maps::PerCpuArray;
@@ -12,7 +11,7 @@ use core::ffi::c_void;
 use core::mem::size_of;
 
 use crate::out;
-use crate::task::{self, clear, current, has, probe, reach, wanted};
+use crate::task::{self, Told, clear, current, has, probe, reach, wanted};
 
 /// `IORING_OP_*` of what is recorded; the numbers never change.
 mod opcode {
@@ -72,7 +71,7 @@ unsafe fn submitted(record: *mut UringRecord, request: *const u8, code: u8) {
         match code {
             opcode::OPENAT | opcode::OPENAT2 if has(&task::IO_OPEN_FILENAME) => {
                 (*body).fd = probe(request, &task::IO_OPEN_DFD);
-                let how = request.add(task::IO_OPEN_HOW.load() as usize);
+                let how = request.add(task::told(&task::IO_OPEN_HOW));
                 let [flags, mode] =
                     aya_ebpf::helpers::bpf_probe_read_kernel(how as *const [u64; 2]).unwrap_or_default();
                 (*body).open_flags = flags;
@@ -105,7 +104,7 @@ unsafe fn submitted(record: *mut UringRecord, request: *const u8, code: u8) {
 /// The descriptor of the folder that a path begins at: only operations on an
 /// open file keep theirs in the request itself.
 #[inline(always)]
-unsafe fn folder(request: *const u8, offset: &Global<u32>) -> i32 {
+unsafe fn folder(request: *const u8, offset: &impl Told) -> i32 {
     if has(offset) { unsafe { probe(request, offset) } } else { -1 }
 }
 

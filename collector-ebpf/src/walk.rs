@@ -16,14 +16,13 @@
 
 #![allow(unsafe_code)]
 
-use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel as copy, bpf_probe_read_kernel_str};
 use bailiwick_collector_ebpf::File;
 use core::ffi::c_void;
 use core::mem::{MaybeUninit, size_of};
 
-use crate::task::{self, at, follow, has, probe, reach};
+use crate::task::{self, Told, at, follow, has, probe, reach};
 use crate::typed;
 
 /// The most parts of a path, mounts on the way included.
@@ -38,15 +37,6 @@ const FILE_WORDS: usize = 12;
 const INODE_WORDS: usize = 10;
 /// Bytes of a name that a `struct dentry` has room for, or less.
 const SHORT_NAME: usize = 32;
-
-/// Whether `struct file` has what is read of it in its first [`FILE_WORDS`], and
-/// `struct inode` likewise.
-#[unsafe(no_mangle)]
-static FILE_TOGETHER: Global<u32> = Global::new(0);
-/// Whether a `struct dentry` has parent, name and the room for a short name in a
-/// row, and a `struct mount` parent, place and `struct vfsmount`.
-#[unsafe(no_mangle)]
-static DENTRY_TOGETHER: Global<u32> = Global::new(0);
 
 /// An open file as it was read.
 #[derive(Clone, Copy)]
@@ -106,16 +96,16 @@ pub(crate) unsafe fn file_of(task: *const u8, fd: u32) -> *const u8 {
 /// that begins with one, which costs no helper call.
 #[inline(always)]
 unsafe fn follow_any(address: *const u8) -> *const u8 {
-    unsafe { (typed::cast(address, &typed::LIST_TYPE) as *const *const u8).read_volatile() }
+    unsafe { (typed::cast(address, &task::LIST_TYPE) as *const *const u8).read_volatile() }
 }
 
 /// Whether members of files and mounts can be read by typed pointers.
 #[inline(always)]
 pub(crate) fn is_typed() -> bool {
-    typed::FILE_TYPE.load() != 0
-        && typed::MOUNT_TYPE.load() != 0
-        && typed::LIST_TYPE.load() != 0
-        && DENTRY_TOGETHER.load() != 0
+    task::told(&task::FILE_TYPE) != 0
+        && task::told(&task::MOUNT_TYPE) != 0
+        && task::told(&task::LIST_TYPE) != 0
+        && task::told(&task::DENTRY_TOGETHER) != 0
 }
 
 /// Which file it is, of a typed pointer.
@@ -135,7 +125,7 @@ pub(crate) unsafe fn typed_identity(file: *const u8) -> File {
 #[inline(always)]
 pub(crate) unsafe fn typed_walk(to: *mut u8, cell: *mut u32, task: *const u8, path: *const u8) -> u32 {
     unsafe {
-        let root = follow(task, &task::TASK_FS).add(task::FS_ROOT.load() as usize);
+        let root = follow(task, &task::TASK_FS).add(task::told(&task::FS_ROOT));
         let (root_mnt, root_dentry) = (follow(root, &task::PATH_MNT), follow(root, &task::PATH_DENTRY));
         let (mut mnt, mut dentry) = (follow(path, &task::PATH_MNT), follow(path, &task::PATH_DENTRY));
         let mut top = follow(mnt, &task::VFSMOUNT_ROOT);
@@ -148,15 +138,15 @@ pub(crate) unsafe fn typed_walk(to: *mut u8, cell: *mut u32, task: *const u8, pa
                 break;
             }
             if dentry == top {
-                let inside = (mnt as u64).wrapping_sub(task::MOUNT_MNT.load() as u64) as *const u8;
-                let mount = typed::cast(inside, &typed::MOUNT_TYPE);
+                let inside = (mnt as u64).wrapping_sub(task::told(&task::MOUNT_MNT) as u64) as *const u8;
+                let mount = typed::cast(inside, &task::MOUNT_TYPE);
                 let above = follow(mount, &task::MOUNT_PARENT);
                 if above as u64 == inside as u64 {
                     is_whole = true;
                     break;
                 }
                 dentry = follow(mount, &task::MOUNT_MOUNTPOINT);
-                mnt = above.add(task::MOUNT_MNT.load() as usize);
+                mnt = above.add(task::told(&task::MOUNT_MNT));
                 top = follow(mnt, &task::VFSMOUNT_ROOT);
                 continue;
             }
@@ -193,7 +183,7 @@ unsafe fn walked(cell: *mut u32, is_whole: bool) -> u32 {
 #[inline(always)]
 unsafe fn typed_name(to: *mut u8, dentry: *const u8) -> u32 {
     unsafe {
-        let start = dentry.add(task::DENTRY_PARENT.load() as usize);
+        let start = dentry.add(task::told(&task::DENTRY_PARENT));
         let len = (start.add(core::mem::offset_of!(Dentry, len)) as *const u32).read_volatile();
         let short = start.add(core::mem::offset_of!(Dentry, short)) as *const u64;
         let name: u64 = at(dentry, &task::DENTRY_NAME);
@@ -213,8 +203,8 @@ unsafe fn typed_name(to: *mut u8, dentry: *const u8) -> u32 {
 #[inline(always)]
 pub(crate) unsafe fn opened(file: *const u8) -> Opened {
     unsafe {
-        if FILE_TOGETHER.load() == 0 {
-            let place = bpf_probe_read_kernel(file.add(task::FILE_PATH.load() as usize) as *const Place);
+        if task::told(&task::FILE_TOGETHER) == 0 {
+            let place = bpf_probe_read_kernel(file.add(task::told(&task::FILE_PATH)) as *const Place);
             return Opened {
                 mode: if has(&task::FILE_MODE) { probe(file, &task::FILE_MODE) } else { 0 },
                 inode: reach(file, &task::FILE_INODE),
@@ -226,13 +216,13 @@ pub(crate) unsafe fn opened(file: *const u8) -> Opened {
             return Opened { mode: 0, inode: core::ptr::null(), place: NOWHERE };
         }
         let words = words.assume_init_ref();
-        let place = task::FILE_PATH.load() as usize / 8;
+        let place = task::told(&task::FILE_PATH) / 8;
         Opened {
             mode: among(words, &task::FILE_MODE) as u32,
             inode: among(words, &task::FILE_INODE) as *const u8,
             place: Place {
-                mnt: words[place % FILE_WORDS] as *const u8,
-                dentry: words[(place + 1) % FILE_WORDS] as *const u8,
+                mnt: word(words, place) as *const u8,
+                dentry: word(words, place + 1) as *const u8,
             },
         }
     }
@@ -249,16 +239,22 @@ unsafe fn read<T>(to: &mut MaybeUninit<T>, from: *const u8) -> bool {
 
 /// A member of what was read together; its bytes are the lowest.
 #[inline(always)]
-fn among<const N: usize>(words: &[u64; N], offset: &Global<u32>) -> u64 {
-    let bytes = offset.load() as usize;
-    words[bytes / 8 % N] >> (bytes % 8 * 8)
+fn among<const N: usize>(words: &[u64; N], offset: &impl Told) -> u64 {
+    let bytes = task::told(offset);
+    word(words, bytes / 8) >> (bytes % 8 * 8)
+}
+
+/// A word of these; the verifier knows which it is.
+#[inline(always)]
+fn word<const N: usize>(words: &[u64; N], at: usize) -> u64 {
+    words.get(at).copied().unwrap_or(0)
 }
 
 /// Which file it is.
 #[inline(always)]
 pub(crate) unsafe fn identity(inode: *const u8) -> File {
     unsafe {
-        if FILE_TOGETHER.load() == 0 {
+        if task::told(&task::FILE_TOGETHER) == 0 {
             return File {
                 ino: probe(inode, &task::INODE_INO),
                 dev: probe(reach(inode, &task::INODE_SB), &task::SB_DEV),
@@ -293,10 +289,10 @@ pub(crate) unsafe fn walk_folder(to: *mut u8, cell: *mut u32, task: *const u8, f
         if is_typed() {
             let path = match fd {
                 Some(fd) => {
-                    let file = typed::cast(file_of(task, fd), &typed::FILE_TYPE);
-                    file.add(task::FILE_PATH.load() as usize)
+                    let file = typed::cast(file_of(task, fd), &task::FILE_TYPE);
+                    file.add(task::told(&task::FILE_PATH))
                 }
-                None => follow(task, &task::TASK_FS).add(task::FS_PWD.load() as usize),
+                None => follow(task, &task::TASK_FS).add(task::told(&task::FS_PWD)),
             };
             return typed_walk(to, cell, task, path);
         }
@@ -306,9 +302,9 @@ pub(crate) unsafe fn walk_folder(to: *mut u8, cell: *mut u32, task: *const u8, f
                 if file.is_null() {
                     return 0;
                 }
-                file.add(task::FILE_PATH.load() as usize)
+                file.add(task::told(&task::FILE_PATH))
             }
-            None => follow(task, &task::TASK_FS).add(task::FS_PWD.load() as usize),
+            None => follow(task, &task::TASK_FS).add(task::told(&task::FS_PWD)),
         };
         walk(to, cell, task, bpf_probe_read_kernel(path as *const Place).unwrap_or(NOWHERE))
     }
@@ -319,11 +315,11 @@ pub(crate) unsafe fn walk_folder(to: *mut u8, cell: *mut u32, task: *const u8, f
 #[inline(always)]
 unsafe fn walk(to: *mut u8, cell: *mut u32, task: *const u8, from: Place) -> u32 {
     unsafe {
-        let root = follow(task, &task::TASK_FS).add(task::FS_ROOT.load() as usize);
+        let root = follow(task, &task::TASK_FS).add(task::told(&task::FS_ROOT));
         let root = bpf_probe_read_kernel(root as *const Place).unwrap_or(NOWHERE);
         let mut dentry = from.dentry;
-        let mut at = from.mnt.wrapping_sub(task::MOUNT_MNT.load() as usize);
-        let root_at = root.mnt.wrapping_sub(task::MOUNT_MNT.load() as usize);
+        let mut at = from.mnt.wrapping_sub(task::told(&task::MOUNT_MNT));
+        let root_at = root.mnt.wrapping_sub(task::told(&task::MOUNT_MNT));
         let Some(mut mount) = mount(at) else { return 0 };
         cell.write_volatile(0);
         let (mut part, mut is_whole) = (0, false);
@@ -367,15 +363,15 @@ unsafe fn walk(to: *mut u8, cell: *mut u32, task: *const u8, from: Place) -> u32
 #[inline(always)]
 unsafe fn mount(at: *const u8) -> Option<Mount> {
     unsafe {
-        let parent = at.wrapping_add(task::MOUNT_PARENT.load() as usize);
-        if DENTRY_TOGETHER.load() != 0 {
+        let parent = at.wrapping_add(task::told(&task::MOUNT_PARENT));
+        if task::told(&task::DENTRY_TOGETHER) != 0 {
             let mut mount = MaybeUninit::<Mount>::uninit();
             return if read(&mut mount, parent) { Some(mount.assume_init()) } else { None };
         }
         Some(Mount {
             parent: reach(at, &task::MOUNT_PARENT),
             mountpoint: reach(at, &task::MOUNT_MOUNTPOINT),
-            root: reach(at.wrapping_add(task::MOUNT_MNT.load() as usize), &task::VFSMOUNT_ROOT),
+            root: reach(at.wrapping_add(task::told(&task::MOUNT_MNT)), &task::VFSMOUNT_ROOT),
         })
     }
 }
@@ -385,8 +381,8 @@ unsafe fn mount(at: *const u8) -> Option<Mount> {
 #[inline(always)]
 unsafe fn name(to: *mut u8, dentry: *const u8) -> (*const u8, u32) {
     unsafe {
-        let start = dentry.wrapping_add(task::DENTRY_PARENT.load() as usize);
-        if DENTRY_TOGETHER.load() == 0 {
+        let start = dentry.wrapping_add(task::told(&task::DENTRY_PARENT));
+        if task::told(&task::DENTRY_TOGETHER) == 0 {
             return (reach(dentry, &task::DENTRY_PARENT), long_name(to, reach(dentry, &task::DENTRY_NAME)));
         }
         let mut dentry = MaybeUninit::<Dentry>::uninit();

@@ -104,6 +104,11 @@ pub struct Syscalls {
     /// Only events of this cgroup, for tests that count every one; 0 for all.
     #[serde(skip)]
     pub(crate) only_cgroup: u64,
+    /// No call and no packet is looked at, only starts, forks and ends of processes:
+    /// for a bench, of what these cost who does neither.
+    #[doc(hidden)]
+    #[serde(skip)]
+    pub only_processes: bool,
 }
 
 /// The `collector.audit_file` section.
@@ -208,6 +213,7 @@ impl Default for Syscalls {
             repeats_after_ms: 1_000,
             sample_at_most: 64,
             only_cgroup: 0,
+            only_processes: false,
         }
     }
 }

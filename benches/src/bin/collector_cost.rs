@@ -37,9 +37,6 @@ struct Arguments {
     /// Fields of `[collector]` that differ from their defaults, as JSON
     #[arg(long, default_value = "{}")]
     settings: String,
-    /// The same for a collector that watches programs alone; without it there is none
-    #[arg(long)]
-    programs_only: Option<String>,
     /// Without the peers
     #[arg(long)]
     alone: bool,
@@ -52,7 +49,12 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 #[command(hide = true)]
 enum Role {
-    Collector { spool: PathBuf, settings: String },
+    Collector {
+        spool: PathBuf,
+        settings: String,
+        #[arg(long)]
+        only_processes: bool,
+    },
 }
 
 /// Who watches.
@@ -90,7 +92,9 @@ struct Results {
 async fn main() -> Outcome<()> {
     let arguments = Arguments::parse();
     match &arguments.role {
-        Some(Role::Collector { spool, settings }) => collector::run(spool, settings).await,
+        Some(Role::Collector { spool, settings, only_processes }) => {
+            collector::run(spool, settings, *only_processes).await
+        }
         None => bench(&arguments),
     }
 }
@@ -99,8 +103,7 @@ async fn main() -> Outcome<()> {
 fn bench(arguments: &Arguments) -> Outcome<()> {
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     println!("{profile} profile, {} rounds of {} windows", arguments.rounds, arguments.windows);
-    let mut watchers = vec![Watcher::Nobody, Watcher::Bailiwick];
-    watchers.extend(arguments.programs_only.as_ref().map(|_| Watcher::ProgramsOnly));
+    let mut watchers = vec![Watcher::Nobody, Watcher::Bailiwick, Watcher::ProgramsOnly];
     watchers.extend(Peer::ALL.into_iter().filter(|_| !arguments.alone).map(Watcher::Peer));
     let mut random = StdRng::seed_from_u64(arguments.seed);
     let mut results = Results::default();
@@ -149,14 +152,15 @@ impl Watcher {
     }
 
     fn start(self, folder: &Path, arguments: &Arguments) -> Outcome<Watching> {
-        let settings = match self {
+        match self {
             Self::Nobody => return Ok(Watching::Nobody),
             Self::Peer(peer) => return Ok(Watching::Peer(peer.start(folder)?)),
-            Self::Bailiwick => &arguments.settings,
-            Self::ProgramsOnly => arguments.programs_only.as_ref().unwrap_or(&arguments.settings),
-        };
+            Self::Bailiwick | Self::ProgramsOnly => {}
+        }
         let spool = folder.join("spool");
-        let mut child = Child::start(&["collector", spool.to_str().ok_or("no UTF-8")?, settings])?;
+        let mut role = vec!["collector", spool.to_str().ok_or("no UTF-8")?, &arguments.settings];
+        role.extend((self == Self::ProgramsOnly).then_some("--only-processes"));
+        let mut child = Child::start(&role)?;
         let ready = child.answer()?;
         match ready.get("ready") {
             Some(_) => Ok(Watching::Collector(child)),

@@ -62,7 +62,7 @@ enum Role {
 async fn main() -> Outcome<()> {
     let arguments = Arguments::parse();
     match &arguments.role {
-        Some(Role::Collector { spool, settings }) => collector::run(spool, settings).await,
+        Some(Role::Collector { spool, settings }) => collector::run(spool, settings, false).await,
         None => bench(&arguments).await,
     }
 }

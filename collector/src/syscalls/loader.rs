@@ -12,7 +12,7 @@ use bailiwick_collector_ebpf::{ABSENT, calls};
 
 use super::cgroups::{Hierarchies, V1};
 use super::offsets::{self, Resolved};
-use super::{casts, numbers};
+use super::{immediates, numbers};
 use crate::config::Syscalls;
 
 /// Built by `collector-ebpf/build.sh` from the sources beside it.
@@ -89,7 +89,9 @@ pub(super) fn load(config: &Syscalls) -> Result<Programs, Missing> {
         }
         outcome => outcome?,
     };
-    if let Err(missing) = attach_packets(&mut ebpf) {
+    if !config.only_processes
+        && let Err(missing) = attach_packets(&mut ebpf)
+    {
         notes.push(format!("no DNS queries: {}", missing.what));
     }
     let mut ring = |name: &str| {
@@ -106,18 +108,11 @@ pub(super) fn load(config: &Syscalls) -> Result<Programs, Missing> {
 
 /// The programs for this kernel, attached.
 fn attached(config: &Syscalls, kernel: &Resolved) -> Result<Ebpf, Missing> {
-    let own_pid = std::process::id();
     let tables = numbers::tables();
     let mut loader = EbpfLoader::new();
     // A verifier log costs megabytes; it is asked for when the load fails.
     loader.verifier_log_level(VerifierLogLevel::DISABLE).btf(None);
-    for (name, value) in &kernel.globals {
-        loader.override_global(name, value, true);
-    }
-    let environment = u32::from(config.environment);
-    loader.override_global("OWN_PID", &own_pid, true);
     loader.override_global("ONLY_CGROUP", &config.only_cgroup, true);
-    loader.override_global("WITH_ENVIRONMENT", &environment, true);
     loader.override_global("CALLS", &tables.calls, true);
     loader.override_global("WANTED", &tables.wanted, true);
     let rings = [
@@ -128,13 +123,15 @@ fn attached(config: &Syscalls, kernel: &Resolved) -> Result<Ebpf, Missing> {
     for (name, bytes) in rings {
         loader.map_max_entries(name, bytes);
     }
-    let mut ebpf =
-        loader.load(&casts::written(OBJECT, kernel.cast)).map_err(|error| refused("load", &error))?;
-    attach(&mut ebpf)?;
+    let mut values = kernel.told.clone();
+    values.extend([("OWN_PID", std::process::id()), ("WITH_ENVIRONMENT", config.environment.into())]);
+    let object = immediates::written(OBJECT, kernel.cast, &values).map_err(damaged)?;
+    let mut ebpf = loader.load(&object).map_err(|error| refused("load", &error))?;
+    attach(&mut ebpf, config.only_processes)?;
     Ok(ebpf)
 }
 
-fn attach(ebpf: &mut Ebpf) -> Result<(), Missing> {
+fn attach(ebpf: &mut Ebpf, only_processes: bool) -> Result<(), Missing> {
     let btf = Btf::from_sys_fs().map_err(|error| refused("its own types", &error))?;
     let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
     for name in names.iter().filter(|name| *name != PACKETS) {
@@ -153,6 +150,9 @@ fn attach(ebpf: &mut Ebpf) -> Result<(), Missing> {
             Err(error) if presence == Presence::Always => return Err(refused(tracepoint, &error)),
             _ => {}
         }
+    }
+    if only_processes {
+        return Ok(());
     }
     let calls: &mut BtfTracePoint = program(ebpf, CALLS)?;
     calls.attach().map_err(|error| refused(CALLS, &error))?;
@@ -223,7 +223,7 @@ fn kernel(hierarchies: &mut Hierarchies) -> Result<Resolved, Missing> {
     let subsystem = hierarchies.v1().map(V1::subsystem);
     let kernel = offsets::resolve(&btf, subsystem.as_deref())
         .map_err(|what| unusable(format!("this kernel is not known well enough: {what}")))?;
-    if kernel.globals.contains(&(offsets::SUBSYSTEM, ABSENT)) {
+    if kernel.told.contains(&(offsets::SUBSYSTEM, ABSENT)) {
         hierarchies.leave_v1();
     }
     Ok(kernel)
@@ -290,7 +290,7 @@ mod tests {
         assert!(attached(&config, &kernel).is_ok());
         kernel.forget_casts();
         for lacks in ["", "DENTRY_TOGETHER", "FILE_TOGETHER", "TYPED_TASK"] {
-            kernel.globals.iter_mut().filter(|global| global.0 == lacks).for_each(|global| global.1 = 0);
+            kernel.told.iter_mut().filter(|told| told.0 == lacks).for_each(|told| told.1 = 0);
             let attached = attached(&config, &kernel).map(drop);
             assert_eq!(attached, Ok(()), "without casts and what {lacks} says");
         }

@@ -1,12 +1,12 @@
-//! The kernel programs' globals and the members they stand for.
+//! What the kernel programs are told, and the members it is about.
 
 use super::btf::{Btf, SIZE};
 use bailiwick_collector_ebpf::ABSENT;
 
-/// A global of the programs and where its value comes from; `Needed` ones must
+/// Something that the programs are told and where it comes from; `Needed` ones must
 /// be found, without the others some columns stay empty.
 struct Offset {
-    global: &'static str,
+    name: &'static str,
     need: Need,
     /// Structure and path; the first that exists counts, since names change.
     places: &'static [(&'static str, &'static str)],
@@ -20,8 +20,8 @@ enum Need {
 
 use Need::{Needed, Useful};
 
-const fn of(global: &'static str, need: Need, places: &'static [(&'static str, &'static str)]) -> Offset {
-    Offset { global, need, places }
+const fn of(name: &'static str, need: Need, places: &'static [(&'static str, &'static str)]) -> Offset {
+    Offset { name, need, places }
 }
 
 #[rustfmt::skip]
@@ -167,14 +167,14 @@ const TYPED_TASK: &str = "TYPED_TASK";
 
 /// The kernel's function that makes typed pointers of plain ones.
 const CAST: &str = "bpf_rdonly_cast";
-/// What is cast to: each a global with the structure's number, 0 for none.
+/// What is cast to: each a name with the structure's number, 0 for none.
 const TYPES: [(&str, &str); 3] = [("FILE_TYPE", "file"), ("MOUNT_TYPE", "mount"), ("LIST_TYPE", "list_head")];
 
 /// What the programs need to know of a kernel.
 #[derive(Debug)]
 pub(super) struct Resolved {
-    /// Globals by name.
-    pub(super) globals: Vec<(&'static str, u32)>,
+    /// Numbers by name, see `bailiwick_collector_ebpf::told`.
+    pub(super) told: Vec<(&'static str, u32)>,
     /// The number of `bpf_rdonly_cast`, where there is one (Linux 6.2).
     pub(super) cast: Option<u32>,
 }
@@ -185,12 +185,12 @@ impl Resolved {
     /// As on a kernel without that function.
     pub(super) fn forget_casts(&mut self) {
         self.cast = None;
-        let is_type = |name: &str| TYPES.iter().any(|(global, _)| *global == name);
-        self.globals.iter_mut().filter(|(name, _)| is_type(name)).for_each(|(_, id)| *id = 0);
+        let is_type = |name: &str| TYPES.iter().any(|(told, _)| *told == name);
+        self.told.iter_mut().filter(|(name, _)| is_type(name)).for_each(|(_, id)| *id = 0);
     }
 }
 
-/// Every global with its value for the kernel whose BTF this is; the name of the
+/// Everything that is told of the kernel whose BTF this is; the name of the
 /// first member that is needed and missing otherwise. `subsystem` is what the
 /// kernel calls the cgroup v1 controller to follow, if there is one.
 pub(super) fn resolve(btf: &[u8], subsystem: Option<&str>) -> Result<Resolved, String> {
@@ -203,24 +203,23 @@ pub(super) fn resolve(btf: &[u8], subsystem: Option<&str>) -> Result<Resolved, S
     let value = |offset: &Offset| {
         let found = offset.places.iter().find_map(|(structure, path)| btf.offset(structure, path));
         match (found, offset.need, offset.places.first()) {
-            (Some(found), ..) => Ok((offset.global, found)),
+            (Some(found), ..) => Ok((offset.name, found)),
             (None, Needed, Some((structure, path))) => Err(format!("it has no member {structure}.{path}")),
-            (None, ..) => Ok((offset.global, ABSENT)),
+            (None, ..) => Ok((offset.name, ABSENT)),
         }
     };
     let mut values = OFFSETS.iter().chain(REGISTERS).map(value).collect::<Result<Vec<_>, String>>()?;
-    let unreachable = values.iter().any(|(global, at)| TO_SUBSYSTEM.contains(global) && *at == ABSENT);
+    let unreachable = values.iter().any(|(name, at)| TO_SUBSYSTEM.contains(name) && *at == ABSENT);
     let place = subsystem.filter(|_| !unreachable).and_then(|name| btf.enumerator(name));
     values.push((SUBSYSTEM, place.unwrap_or(ABSENT)));
     let together = together(&values, btf.offset("dentry", "d_name.hash_len"), short_name(&btf));
-    values.extend(together.map(|(global, holds)| (global, u32::from(holds))));
+    values.extend(together.map(|(name, holds)| (name, u32::from(holds))));
     let cast = btf.function(CAST);
-    let types =
-        TYPES.map(|(global, structure)| (global, btf.structure(structure).filter(|_| cast.is_some())));
-    values.extend(types.map(|(global, id)| (global, id.unwrap_or(0))));
+    let types = TYPES.map(|(name, structure)| (name, btf.structure(structure).filter(|_| cast.is_some())));
+    values.extend(types.map(|(name, id)| (name, id.unwrap_or(0))));
     let typed = btf.enumerator("BPF_FUNC_get_current_task_btf").is_some();
     values.push((TYPED_TASK, typed.into()));
-    Ok(Resolved { globals: values, cast })
+    Ok(Resolved { told: values, cast })
 }
 
 /// Where a short name lies in its dentry.
@@ -265,9 +264,9 @@ mod tests {
             assert!(std::env::var_os("BAILIWICK_REQUIRE_KERNEL").is_none());
             return;
         };
-        let value = |global: &str, subsystem| {
-            let values = resolve(&btf, subsystem).unwrap().globals;
-            values.iter().find(|(name, _)| *name == global).map(|(_, value)| *value)
+        let value = |told: &str, subsystem| {
+            let values = resolve(&btf, subsystem).unwrap().told;
+            values.iter().find(|(name, _)| *name == told).map(|(_, value)| *value)
         };
         assert!(value(SUBSYSTEM, Some("cpu_cgrp_id")).is_some_and(|place| place < 16));
         assert_eq!(value(SUBSYSTEM, Some("no_cgrp_id")), Some(ABSENT));
