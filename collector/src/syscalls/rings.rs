@@ -276,14 +276,14 @@ fn watch(ring: RingBuf<MapData>) -> std::io::Result<AsyncFd<RingBuf<MapData>>> {
 
 /// Hands rows on as one batch.
 async fn close(rows: &mut Rows, batches: &mpsc::Sender<Batch>, outlet: &Outlet) {
-    let count = rows.columns.rows() as u64;
-    if count == 0 {
+    if rows.columns.is_empty() {
         return;
     }
+    let events = std::mem::take(&mut rows.events);
     let lane = std::mem::replace(&mut rows.lane, Lane::File);
     match rows.columns.finish() {
         // The receiver only goes away with the process.
         Ok(batch) => drop(batches.send((lane, batch)).await),
-        Err(error) => outlet.lost(lane.name(), "other", "not_encodable", count, &error.to_string()),
+        Err(error) => outlet.lost(lane.name(), "other", "not_encodable", events, &error.to_string()),
     }
 }

@@ -70,6 +70,8 @@ pub(super) struct Rows {
     /// The most important lane of any row in it.
     pub(super) lane: Lane,
     pub(super) columns: Columns,
+    /// Events that they stand for, repeats included.
+    pub(super) events: u64,
     at: Places,
     same: Same,
     /// Where arguments are put together.
@@ -103,7 +105,7 @@ impl Rows {
         let mut columns = Columns::new(Table::Syscalls);
         let at = Places::of(&columns);
         columns.share(&at.shared());
-        Self { lane, columns, at, same: Same::default(), arguments: Pairs::default() }
+        Self { lane, columns, events: 0, at, same: Same::default(), arguments: Pairs::default() }
     }
 
     /// Whether the batch is to be closed: it has this many rows, or much text.
@@ -118,6 +120,7 @@ impl Rows {
     }
 
     fn common(&mut self, common: &Common<'_>, evt_type: &str, ret: Option<i64>, weight: u32) {
+        self.events = self.events.saturating_add(common.repeats.saturating_add(1));
         let (columns, at) = (&mut self.columns, &self.at);
         let header = common.header;
         columns.time(at.time, Some(common.time_us));

@@ -473,6 +473,8 @@ proptest! {
             capture.take(&record);
         }
         capture.end_all_repeats();
+        let stand_for: u64 = capture.waiting().iter().map(|rows| rows.events).sum();
+        prop_assert_eq!(i64::try_from(stand_for).unwrap(), expected);
         let rows = rows(&mut capture);
         let counted: i64 = rows.iter().map(|row| 1 + row["repeats"].as_i64().unwrap()).sum();
         prop_assert_eq!(counted, expected);

@@ -59,6 +59,7 @@ fn makes_calls() {
         Ok("connects") => connects(),
         Ok("flood") => flood(),
         Ok("storm") => storm(),
+        Ok("clones") => clones(),
         Ok("reads") => reads(),
         Ok("reuse") => reuse(),
         Ok("unprivileged") => unprivileged(),
@@ -203,6 +204,35 @@ fn storm() {
         made += 1;
     }
     std::fs::write("made", made.to_string()).unwrap();
+}
+
+/// Makes processes that end at once as fast as the machine can: they get no memory of
+/// their own, nobody waits for their end, and every processor makes them. How many
+/// there were in how many microseconds.
+fn clones() {
+    use libc::{CLONE_VFORK, CLONE_VM, SIGCHLD};
+    extern "C" fn end(_: *mut libc::c_void) -> libc::c_int {
+        0
+    }
+    move_into_cgroup();
+    let threads = std::thread::available_parallelism().unwrap().get();
+    let each = overload::CLONES / threads;
+    let make = || {
+        let mut stack = vec![0_u128; 4096];
+        for _ in 0..each {
+            // Safety: the thread does not go on before the child has ended, which has
+            // this stack for itself. A child whose end nobody asks for is gone at once.
+            unsafe {
+                let top = stack.as_mut_ptr_range().end.cast();
+                assert!(libc::clone(end, top, CLONE_VM | CLONE_VFORK | SIGCHLD, std::ptr::null_mut()) > 0);
+            }
+        }
+    };
+    // Safety: no handler, and nothing here waits for a child.
+    unsafe { libc::signal(SIGCHLD, libc::SIG_IGN) };
+    let began = std::time::Instant::now();
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(make))));
+    std::fs::write("made", format!("{} {}", each * threads, began.elapsed().as_micros())).unwrap();
 }
 
 /// Two processes one after the other with the same pid, each opening a file of

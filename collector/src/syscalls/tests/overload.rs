@@ -9,6 +9,8 @@ pub(super) const CALLS: i64 = 30_000;
 /// Opens that read, and how many for one that writes.
 pub(super) const READS: i64 = 200_000;
 pub(super) const READS_A_WRITE: i64 = 100;
+/// Processes that are made as fast as the machine can.
+pub(super) const CLONES: usize = 20_000;
 
 /// Rows, repeats and losses of one class.
 fn counted(rows: &[Row], losses: &[Row], evt_type: &str, class: &str) -> (i64, i64, i64) {
@@ -173,6 +175,41 @@ async fn a_storm_of_processes_is_counted() {
     assert!(made > 100, "{made}");
     assert_eq!(forks + lost_forks, made);
     assert_eq!(exits + lost_exits, made);
+}
+
+/// Goal: the fastest flood of processes that a machine can make is counted exactly,
+/// its pids do not fill the table, and what comes after it is captured as ever.
+/// Method: children that share their parent's memory and end at once, by every
+/// processor; once with the rings as they are, once with a page.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_clones_is_counted() {
+    if cannot_load() {
+        return;
+    }
+    for is_small in [false, true] {
+        let change = move |config: &mut Config| {
+            config.syscalls.max_processes = 256;
+            if is_small {
+                one_page(config);
+            }
+        };
+        let (rows, losses, dir) = alone("clones", change).await;
+        let made = std::fs::read_to_string(dir.path().join("made")).unwrap();
+        let (made, took_us) = made.split_once(' ').unwrap();
+        let (made, took_us): (i64, i64) = (made.parse().unwrap(), took_us.parse().unwrap());
+        let (forks, _, lost_forks) = counted(&rows, &losses, "clone", "fork");
+        let (exits, _, lost_exits) = counted(&rows, &losses, "procexit", "exit");
+        let rate = made * 1_000_000 / took_us.max(1);
+        let told = format!(
+            "{made} clones, {rate} a second: {forks} rows and {lost_forks} lost, {exits} ends and {lost_exits} lost"
+        );
+        println!("{told}");
+        assert_eq!(forks + lost_forks, made, "{told}");
+        assert_eq!(exits + lost_exits, made, "{told}");
+        assert!(forks > 0 && exits > 0 && (!is_small || lost_forks + lost_exits > 0), "{told}");
+        let file = format!("{}/made", dir.path().canonicalize().unwrap().display());
+        the(&rows, &[("evt_type", "openat".into()), ("fd_name", file.into())]);
+    }
 }
 
 /// Goal: equal events are one row more, with their exact number.
