@@ -214,6 +214,9 @@ pub(crate) struct TokenCreate {
     /// Which tenants it may see; repeat for several
     #[arg(long, value_name = "TENANT", required_if_eq("role", "tenant"))]
     pub(crate) tenant: Vec<String>,
+    /// Which namespaces of these tenants it may see, e.g. shop or 'shop-*'; all where none is named
+    #[arg(long, value_name = "NAMESPACE")]
+    pub(crate) namespace: Vec<String>,
     /// For how long, e.g. 90d; without it the token does not expire
     #[arg(long, value_name = "SPAN")]
     pub(crate) ttl: Option<String>,

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bailiwick_proto::TenantId;
-use bailiwick_query::{Role, tokens};
+use bailiwick_query::{Namespaces, Role, tokens};
 use chrono::Utc;
 
 use crate::cli;
@@ -65,7 +65,10 @@ fn create(file: &Path, args: &cli::TokenCreate) -> Result<(), Failure> {
     let tenants = tenants.map_err(|error| Failure::config(format!("--tenant: {error}")))?;
     let now = Utc::now();
     let expires = args.ttl.as_deref().map(|ttl| span::after(now, ttl)).transpose()?;
-    let made = tokens::create(file, &args.name, role, tenants, expires, now);
+    let namespaces = args.namespace.iter().map(|name| name.parse()).collect::<Result<Vec<_>, _>>();
+    let namespaces = namespaces.map_err(|error| Failure::config(format!("--namespace: {error}")))?;
+    let sight = (tenants, Namespaces::new(namespaces));
+    let made = tokens::create_limited(file, &args.name, role, sight, expires, now);
     let secret = made.map_err(|error| unusable(&error))?;
     say!("{secret}");
     complain(format_args!(
@@ -76,17 +79,21 @@ fn create(file: &Path, args: &cli::TokenCreate) -> Result<(), Failure> {
 }
 
 fn list(file: &Path) -> Result<(), Failure> {
-    let header = ["name", "role", "tenants", "created", "expires"].map(str::to_owned);
+    let header = ["name", "role", "tenants", "namespaces", "created", "expires"].map(str::to_owned);
     let rows: Vec<Vec<String>> = tokens::list(file)
         .map_err(|error| unusable(&error))?
         .iter()
         .map(|token| {
             let tenants = token.tenants.iter().map(TenantId::as_str).collect::<Vec<_>>().join(", ");
             let expires = token.expires.map_or_else(|| "never".to_owned(), day_and_time);
-            vec![token.name.clone(), token.role.to_string(), tenants, day_and_time(token.created), expires]
+            let namespaces = token.namespaces.as_ref().map_or_else(String::new, |namespaces| {
+                namespaces.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            });
+            let (name, role) = (token.name.clone(), token.role.to_string());
+            vec![name, role, tenants, namespaces, day_and_time(token.created), expires]
         })
         .collect();
-    say!("{}", table::render(&header, &[false; 5], &rows));
+    say!("{}", table::render(&header, &[false; 6], &rows));
     Ok(())
 }
 

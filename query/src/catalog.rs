@@ -2,11 +2,14 @@
 //!
 //! Files and WAL rows of other tenants are left out before a scan exists. A
 //! filter over a scan that had them would leak: the engine may evaluate the
-//! user's own expressions first, and their errors quote values.
+//! user's own expressions first, and their errors quote values. What a principal
+//! may not see of its own tenants' rows is kept back by a filter below a barrier.
 
+mod barrier;
 mod files;
 mod named;
 mod relation;
+mod sight;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,13 +31,17 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::filter::FilterExecBuilder;
 use datafusion::physical_plan::union::UnionExec;
 use tokio::sync::OnceCell;
 
 pub use named::LATE_COLUMNS;
 pub(crate) use relation::Relation;
 
-use crate::{QueryError, Scope};
+use crate::{Principal, QueryError, Scope};
+use barrier::BarrierExec;
+use sight::{Sight, is_vetted};
 
 /// The one catalog.
 pub(crate) const CATALOG: &str = "bailiwick";
@@ -61,6 +68,7 @@ struct Partitions {
     table: Table,
     lake: Arc<Lake>,
     scope: Scope,
+    sight: Sight,
     /// Set by the first scan, so that a statement sees one moment of the table.
     pinned: OnceCell<Pinned>,
 }
@@ -72,14 +80,15 @@ struct Pinned {
     wal: Vec<RecordBatch>,
 }
 
-/// A catalog of the scope's partitions. Reads nothing yet.
+/// A catalog of what the principal may see. Reads nothing yet.
 pub(crate) fn of(
     lake: &Arc<Lake>,
-    scope: &Scope,
+    principal: &Principal,
 ) -> Result<(Arc<dyn CatalogProviderList>, Tables), QueryError> {
     let tables = Table::ALL.into_iter().map(|table| {
-        let (lake, scope) = (Arc::clone(lake), scope.clone());
-        let partitions = Partitions { table, lake, scope, pinned: OnceCell::new() };
+        let (lake, scope) = (Arc::clone(lake), principal.scope().clone());
+        let sight = Sight::of(principal, table);
+        let partitions = Partitions { table, lake, scope, sight, pinned: OnceCell::new() };
         (table.name(), Arc::new(partitions) as Arc<dyn TableProvider>)
     });
     let tables = Tables { tables: tables.collect() };
@@ -143,24 +152,9 @@ impl Partitions {
         let schema = DFSchema::try_from(self.schema())?;
         state.create_physical_expr(filter, &schema).map(Some)
     }
-}
 
-#[async_trait]
-impl TableProvider for Partitions {
-    fn schema(&self) -> SchemaRef {
-        self.table.public_schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
-        // Whole files and row groups are left out by them; rows are the engine's.
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
-    }
-
-    async fn scan(
+    /// All rows of the partitions, files and WAL.
+    async fn every(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -187,6 +181,80 @@ impl TableProvider for Partitions {
             Some(only) if parts.is_empty() => Ok(only),
             Some(last) => UnionExec::try_new(parts.into_iter().chain([last]).collect()),
             None => Err(DataFusionError::Internal("a scan of nothing".to_owned())),
+        }
+    }
+
+    /// The rows for which a condition is true; whatever comes on top sees no other.
+    async fn behind_barrier(
+        &self,
+        condition: &Expr,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let schema = self.schema();
+        let all = || (0..schema.fields().len()).collect();
+        let wanted: Vec<usize> = projection.cloned().unwrap_or_else(all);
+        let mut read = wanted.clone();
+        for column in condition.column_refs() {
+            let index = schema.index_of(&column.name)?;
+            if !read.contains(&index) {
+                read.push(index);
+            }
+        }
+        let vetted: Vec<Expr> =
+            filters.iter().filter(|filter| is_vetted(self.table, filter)).cloned().collect();
+        // A limit below the condition would count hidden rows.
+        let rows = self.every(state, Some(&read), &vetted, None).await?;
+        let columns = DFSchema::try_from(rows.schema())?;
+        let condition = state.create_physical_expr(condition.clone(), &columns)?;
+        let kept = (read.len() > wanted.len()).then(|| (0..wanted.len()).collect());
+        let kept = FilterExecBuilder::new(condition, rows).apply_projection(kept)?.build()?;
+        Ok(Arc::new(BarrierExec::new(Arc::new(kept))))
+    }
+}
+
+#[async_trait]
+impl TableProvider for Partitions {
+    fn schema(&self) -> SchemaRef {
+        self.table.public_schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
+        // Whole files and row groups are left out by them; rows are the engine's.
+        let below = |filter: &&Expr| match self.sight {
+            Sight::All => true,
+            Sight::Where(_) => is_vetted(self.table, filter),
+            Sight::Nothing => false,
+        };
+        let answer = |below| match below {
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(|filter| answer(below(filter))).collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        match &self.sight {
+            Sight::All => self.every(state, projection, filters, limit).await,
+            Sight::Where(condition) => self.behind_barrier(condition, state, projection, filters).await,
+            Sight::Nothing => {
+                let schema = match projection {
+                    Some(wanted) => Arc::new(self.schema().project(wanted)?),
+                    None => self.schema(),
+                };
+                Ok(Arc::new(EmptyExec::new(schema)))
+            }
         }
     }
 }

@@ -27,6 +27,10 @@ pub struct Config {
     pub memory_bytes: usize,
     /// Disk that all running queries share for spilling, bytes.
     pub spill_bytes: u64,
+    /// Of the memory, what the queries of one tenant may have together, bytes.
+    pub tenant_memory_bytes: usize,
+    /// Of the disk, what the queries of one tenant may have together, bytes.
+    pub tenant_spill_bytes: u64,
     /// How long a query may take from receipt to its last row, milliseconds.
     pub query_timeout_ms: u64,
     /// Rows after which an answer is cut and marked as truncated.
@@ -37,6 +41,11 @@ pub struct Config {
     pub max_concurrent: usize,
     /// Queries that may wait for a place before new ones are refused.
     pub max_queued: usize,
+    /// Of the queries that run, those of one tenant. Of four places one is kept for
+    /// tenants that run nothing, unless one tenant may have all places.
+    pub tenant_max_concurrent: usize,
+    /// Of the queries that wait, those of one tenant.
+    pub tenant_max_queued: usize,
     /// Longest statement, bytes.
     pub max_sql_bytes: usize,
     /// Connections a listener holds at once; further ones wait in the kernel.
@@ -56,11 +65,15 @@ impl Default for Config {
             prices_file: None,
             memory_bytes: 512 << 20,
             spill_bytes: 4 << 30,
+            tenant_memory_bytes: 256 << 20,
+            tenant_spill_bytes: 1 << 30,
             query_timeout_ms: 60_000,
             max_rows: 1_000_000,
             max_bytes: 512 << 20,
             max_concurrent: 8,
             max_queued: 64,
+            tenant_max_concurrent: 4,
+            tenant_max_queued: 32,
             max_sql_bytes: 256 << 10,
             max_connections: 512,
         }
@@ -86,6 +99,8 @@ impl Config {
         }
         let positive = [
             ("memory_bytes", self.memory_bytes as u64),
+            ("tenant_memory_bytes", self.tenant_memory_bytes as u64),
+            ("tenant_max_concurrent", self.tenant_max_concurrent as u64),
             ("query_timeout_ms", self.query_timeout_ms),
             ("max_rows", self.max_rows),
             ("max_bytes", self.max_bytes),

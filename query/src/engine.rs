@@ -2,15 +2,18 @@
 //!
 //! ```text
 //!   principal, sql ─▶ gate ─▶ admission ─▶ session ─▶ plan ─▶ stream ─▶ Running ─▶ row of `queries`
-//!                     one allowed  a place   only its    └─ on threads of ─┘   rows, bytes,
-//!                     statement    to run    partitions     the engine's own   time limited
+//!                     one allowed  a place   only its    └── on threads ──┘   rows, bytes,
+//!                     statement    to run    partitions     of its tenant     time limited
 //! ```
 //!
-//! Planning and execution run on the engine's own threads: a query that
-//! computes without pause can hold up other queries, never the listeners, and
-//! its time limit is kept by whoever waits for it.
+//! Planning and execution run on threads, and in memory, of the tenant's
+//! account: a query that computes without pause can hold up others of its
+//! tenant, never the listeners, and its time limit is kept by whoever waits for it.
 
+mod account;
 mod admission;
+mod lane;
+mod memory;
 mod pushdown;
 mod running;
 mod session;
@@ -30,7 +33,6 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 use prometheus_client::registry::Registry;
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -43,12 +45,22 @@ use crate::metrics::Metrics;
 use crate::record::QueryRecorder;
 use crate::tokens::TokenStore;
 use crate::{Code, Config, Principal, QueryError, RulesInUse};
-use admission::{Admission, Place};
+use account::{Account, Accounts};
+use admission::{Admission, Place, Places};
+use lane::Lane;
 use running::Limits;
 use session::Template;
 
 /// Batches that wait for a slow client before its query pauses.
 const BATCHES_AHEAD: usize = 2;
+/// Rows passed on at once: a listener writes a batch out without a pause.
+const ROWS_AT_ONCE: usize = 1_024;
+
+/// Scheduled queries that run at once, beside everybody else's: nobody's
+/// questions can delay detection.
+const SCHEDULED_PLACES: usize = 2;
+/// Their account.
+const SCHEDULED_ACCOUNT: &str = "_scheduled";
 
 /// By which way a query came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,11 +80,11 @@ pub struct Engine {
     config: Config,
     template: Template,
     tokens: TokenStore,
+    accounts: Arc<Accounts>,
     admission: Admission,
+    scheduled: Admission,
     recorder: QueryRecorder,
     metrics: Metrics,
-    /// Taken only when the engine is dropped.
-    runtime: Option<Runtime>,
 }
 
 /// One statement, ready to be planned and run. It holds its place to the end,
@@ -82,6 +94,8 @@ struct Job {
     admitted: Admitted,
     params: Vec<ScalarValue>,
     place: Place,
+    /// The threads that it runs on.
+    lane: Arc<Lane>,
 }
 
 /// A job that is planned; its rows arrive.
@@ -120,20 +134,20 @@ impl Engine {
     ) -> Result<Arc<Self>, QueryError> {
         config.check()?;
         let metrics = Metrics::register(registry);
-        let template = Template::new(config, lake)?;
+        let template = Template::new(lake)?;
         let tokens = TokenStore::open(config.tokens_file.clone())?;
-        // Comes last: only a whole engine knows how to let go of its threads.
-        let runtime = Builder::new_multi_thread().thread_name("query").enable_all().build();
-        let runtime =
-            runtime.map_err(|error| QueryError::internal(format!("no threads for queries: {error}")))?;
+        let at_once = config.max_concurrent + 1;
+        let base = Arc::clone(&template.environment);
+        let scheduled = Places::alone(SCHEDULED_PLACES, config.max_queued);
         Ok(Arc::new(Self {
+            accounts: Accounts::new(config, at_once, base, metrics.clone())?,
             template,
             tokens,
-            admission: Admission::new(config, metrics.clone()),
+            admission: Admission::new(Places::of(config), metrics.clone()),
+            scheduled: Admission::new(scheduled, metrics.clone()),
             recorder: recorder.counted_by(metrics.clone()),
             metrics,
             config: config.clone(),
-            runtime: Some(runtime),
         }))
     }
 
@@ -147,7 +161,7 @@ impl Engine {
     /// A session whose catalog holds only the principal's partitions. A table
     /// is pinned when it is first scanned and stays so for the session.
     pub async fn session(&self, principal: &Principal) -> Result<Session, QueryError> {
-        self.template.session(principal)
+        self.template.session(principal, self.account(principal)?.environment())
     }
 
     /// Runs one statement. The answer starts once it is planned; dropping it
@@ -175,13 +189,19 @@ impl Engine {
             Ok(admitted) => admitted,
             Err(error) => return Err(entry.refused(error)),
         };
-        let place = match timeout_at(deadline, self.admission.enter(endpoint)).await {
+        let (admission, account) = match endpoint {
+            Endpoint::Scheduled => (&self.scheduled, SCHEDULED_ACCOUNT.to_owned()),
+            _ => (&self.admission, account::name_of(principal)),
+        };
+        let place = match timeout_at(deadline, admission.enter(&account)).await {
             Ok(Ok(place)) => place,
             Ok(Err(error)) => return Err(entry.refused(error)),
             Err(_) => return Err(entry.failed(self.too_slow())),
         };
-        let started = match self.template.session(principal) {
-            Ok(session) => self.start(Job { session, admitted, params, place }, deadline).await,
+        let started = match self.session_on(principal, &account) {
+            Ok((session, lane)) => {
+                self.start(Job { session, admitted, params, place, lane }, deadline).await
+            }
             Err(error) => Err(error),
         };
         match started {
@@ -201,8 +221,8 @@ impl Engine {
             Ok(admitted) => admitted,
             Err(error) => return Err(entry.refused(error)),
         };
-        let described = match self.template.session(principal) {
-            Ok(session) => self.look_at(session, admitted).await,
+        let described = match self.session_on(principal, &account::name_of(principal)) {
+            Ok((session, lane)) => self.look_at(session, &lane, admitted).await,
             Err(error) => Err(error),
         };
         match described {
@@ -212,6 +232,18 @@ impl Engine {
             }
             Err(error) => Err(entry.failed(error)),
         }
+    }
+
+    /// Records a statement that an endpoint refuses by itself, and answers with
+    /// the error, which names its record from then on.
+    pub(crate) fn refuse(
+        &self,
+        principal: &Principal,
+        endpoint: Endpoint,
+        sql: &str,
+        error: QueryError,
+    ) -> QueryError {
+        self.recorder.begin(principal, endpoint, sql).refused(error)
     }
 
     /// How the engine was configured.
@@ -248,7 +280,8 @@ impl Engine {
     async fn start(&self, job: Job, deadline: Instant) -> Result<Started, QueryError> {
         let (planned, when_planned) = oneshot::channel();
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
-        let work = AbortOnDropHandle::new(self.threads()?.spawn(job.run(planned, sender)));
+        let threads = job.lane.handle().clone();
+        let work = AbortOnDropHandle::new(threads.spawn(job.run(planned, sender)));
         match timeout_at(deadline, when_planned).await {
             Ok(Ok(schema)) => Ok(Started { schema: schema?, batches, work }),
             Ok(Err(gone)) => Err(QueryError::internal(gone)),
@@ -256,9 +289,14 @@ impl Engine {
         }
     }
 
-    async fn look_at(&self, session: Session, admitted: Admitted) -> Result<Described, QueryError> {
+    async fn look_at(
+        &self,
+        session: Session,
+        lane: &Lane,
+        admitted: Admitted,
+    ) -> Result<Described, QueryError> {
         let deadline = Instant::now() + Duration::from_millis(self.config.query_timeout_ms);
-        let planning = AbortOnDropHandle::new(self.threads()?.spawn(async move {
+        let planning = AbortOnDropHandle::new(lane.handle().spawn(async move {
             let (_, plan) = plan(&session, admitted).await?;
             let columns = Arc::new(plan.schema().as_arrow().clone());
             Ok((columns, parameters(&plan)?))
@@ -270,21 +308,18 @@ impl Engine {
         }
     }
 
-    pub(crate) fn threads(&self) -> Result<&Runtime, QueryError> {
-        self.runtime.as_ref().ok_or_else(|| QueryError::new(Code::Cancelled, "the server stops"))
+    /// The account that a principal's work is done on.
+    pub(crate) fn account(&self, principal: &Principal) -> Result<Arc<Account>, QueryError> {
+        self.accounts.of(&account::name_of(principal))
+    }
+
+    fn session_on(&self, principal: &Principal, account: &str) -> Result<(Session, Arc<Lane>), QueryError> {
+        let account = self.accounts.of(account)?;
+        Ok((self.template.session(principal, account.environment())?, account.lane()?))
     }
 
     fn too_slow(&self) -> QueryError {
         running::too_slow(self.config.query_timeout_ms)
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        // Waiting for its threads is not possible inside another runtime.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
@@ -303,7 +338,7 @@ impl Job {
         planned: oneshot::Sender<Result<SchemaRef, QueryError>>,
         batches: mpsc::Sender<Result<RecordBatch, QueryError>>,
     ) {
-        let Self { session, admitted, params, place } = self;
+        let Self { session, admitted, params, place, lane } = self;
         let mut stream = match open(&session, admitted, params).await {
             Ok(stream) => stream,
             Err(error) => {
@@ -316,12 +351,32 @@ impl Job {
             return;
         }
         while let Some(batch) = stream.next().await {
-            if batches.send(batch.map_err(QueryError::from)).await.is_err() {
+            if !pass_on(batch.map_err(QueryError::from), &batches).await {
                 break;
             }
         }
-        drop(place);
+        // What still computes ends before its place and threads are another's.
+        drop(stream);
+        drop((place, lane));
     }
+}
+
+/// Passes a batch on in parts; `false` once nobody listens.
+async fn pass_on(
+    batch: Result<RecordBatch, QueryError>,
+    batches: &mpsc::Sender<Result<RecordBatch, QueryError>>,
+) -> bool {
+    let batch = match batch {
+        Ok(batch) if batch.num_rows() > ROWS_AT_ONCE => batch,
+        whole => return batches.send(whole).await.is_ok(),
+    };
+    for from in (0..batch.num_rows()).step_by(ROWS_AT_ONCE) {
+        let part = batch.slice(from, ROWS_AT_ONCE.min(batch.num_rows() - from));
+        if batches.send(Ok(part)).await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 async fn open(

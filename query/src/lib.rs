@@ -21,6 +21,8 @@ mod error;
 mod functions;
 mod gate;
 mod history;
+#[cfg(test)]
+mod hostile;
 mod http;
 mod metrics;
 mod pg_catalog;
@@ -45,7 +47,7 @@ pub use config::Config;
 pub use engine::{Endpoint, Engine, Running, Session};
 pub use error::{Code, QueryError};
 pub use history::{Change, Example, Progress, RuleReport, RulesInUse, Trial, TrialReport, look_up_names};
-pub use principal::{Principal, Role, Scope};
+pub use principal::{InvalidNamespace, Namespace, Namespaces, Principal, Role, Scope};
 pub use record::QueryRecorder;
 
 /// How long connections may take to end once the server stops.

@@ -12,11 +12,13 @@ use prometheus_client::registry::{Registry, Unit};
 pub(crate) struct Metrics {
     pub(crate) running: Gauge,
     pub(crate) waiting: Gauge,
+    pub(crate) slowed: Counter,
     pub(crate) queries: Family<QueryLabels, Counter>,
     pub(crate) rows: Counter,
     pub(crate) bytes: Counter,
     pub(crate) duration: Histogram,
     pub(crate) unrecorded: Counter,
+    turned_away: Family<TurnedAwayLabels, Counter>,
     logins: Family<LoginLabels, Counter>,
     connections: Family<ConnectionLabels, Counter>,
 }
@@ -26,6 +28,11 @@ pub(crate) struct Metrics {
 pub(crate) struct QueryLabels {
     pub(crate) endpoint: &'static str,
     pub(crate) outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TurnedAwayLabels {
+    queue: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,17 +53,23 @@ impl Metrics {
         let metrics = Self {
             running: Gauge::default(),
             waiting: Gauge::default(),
+            slowed: Counter::default(),
             queries: Family::default(),
             rows: Counter::default(),
             bytes: Counter::default(),
             duration: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
             unrecorded: Counter::default(),
+            turned_away: Family::default(),
             logins: Family::default(),
             connections: Family::default(),
         };
         let room = registry.sub_registry_with_prefix("bailiwick_query");
         room.register("running", "Queries that hold a place", metrics.running.clone());
         room.register("waiting", "Queries that wait for a place", metrics.waiting.clone());
+        let turned_away = "Queries that found a queue full: their tenant's, or that of all";
+        room.register("turned_away", turned_away, metrics.turned_away.clone());
+        let slowed = "Times that a tenant's queries had computed so much that others go first";
+        room.register("slowed", slowed, metrics.slowed.clone());
         room.register("queries", "Queries that ended", metrics.queries.clone());
         room.register("rows", "Rows sent", metrics.rows.clone());
         room.register_with_unit("sent", "Arrow data sent", Unit::Bytes, metrics.bytes.clone());
@@ -66,6 +79,11 @@ impl Metrics {
         room.register("logins", "Tokens presented", metrics.logins.clone());
         room.register("connections", "Connections by fate", metrics.connections.clone());
         metrics
+    }
+
+    /// `queue` is `tenant` or `all`.
+    pub(crate) fn turned_away(&self, queue: &'static str) {
+        self.turned_away.get_or_create(&TurnedAwayLabels { queue }).inc();
     }
 
     pub(crate) fn login(&self, accepted: bool) {

@@ -1,5 +1,7 @@
 //! Who asks, in which role, and whose rows are in sight.
 
+mod namespaces;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -7,6 +9,8 @@ use bailiwick_proto::TenantId;
 use bailiwick_proto::ids::CLUSTER_TENANT;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+
+pub use namespaces::{InvalidNamespace, Namespace, Namespaces};
 
 /// What a principal may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,6 +31,8 @@ pub enum Scope {
     All,
     /// These tenants' alone; none when empty.
     Tenants(BTreeSet<TenantId>),
+    /// Of these tenants' rows those of these namespaces; see `catalog`.
+    Namespaces(BTreeSet<TenantId>, Namespaces),
 }
 
 /// Somebody who is known.
@@ -77,6 +83,18 @@ impl Principal {
         Self { name: name.into(), role, scope, credential: None }
     }
 
+    /// The same, seeing no more than these namespaces of its tenants. Who sees
+    /// every tenant has no tenants that it could be limited in, and sees nothing then.
+    #[must_use]
+    pub fn limited_to(mut self, namespaces: Namespaces) -> Self {
+        let tenants = match self.scope {
+            Scope::All => BTreeSet::new(),
+            Scope::Tenants(tenants) | Scope::Namespaces(tenants, _) => tenants,
+        };
+        self.scope = Scope::Namespaces(tenants, namespaces);
+        self
+    }
+
     /// Bailiwick itself.
     pub fn operator() -> Self {
         Self::new("operator", Role::Admin, [])
@@ -114,10 +132,8 @@ impl Principal {
     /// The tenant that answers for this principal's queries: its own if it has
     /// exactly one, the cluster's otherwise, so that no tenant reads another's.
     pub fn owner(&self) -> &str {
-        match &self.scope {
-            Scope::Tenants(tenants) if tenants.len() == 1 => {
-                tenants.iter().next().map_or(CLUSTER_TENANT, TenantId::as_str)
-            }
+        match self.scope.tenants() {
+            Some(tenants) if tenants.len() == 1 => tenants.first().map_or(CLUSTER_TENANT, TenantId::as_str),
             _ => CLUSTER_TENANT,
         }
     }
@@ -128,18 +144,27 @@ impl Principal {
 impl Scope {
     /// Whether a tenant's rows are in sight.
     pub fn sees(&self, tenant: &str) -> bool {
+        // Scopes are small; the ids are checked names, so text decides.
+        self.tenants().is_none_or(|tenants| tenants.iter().any(|known| known.as_str() == tenant))
+    }
+
+    /// The tenants' names, `*` for all; `tenant/namespace` where only that is in sight.
+    pub fn names(&self) -> Vec<String> {
         match self {
-            Self::All => true,
-            // Scopes are small; the ids are checked names, so text decides.
-            Self::Tenants(tenants) => tenants.iter().any(|known| known.as_str() == tenant),
+            Self::All => vec!["*".to_owned()],
+            Self::Tenants(tenants) => tenants.iter().map(ToString::to_string).collect(),
+            Self::Namespaces(tenants, namespaces) => tenants
+                .iter()
+                .flat_map(|tenant| namespaces.iter().map(move |namespace| format!("{tenant}/{namespace}")))
+                .collect(),
         }
     }
 
-    /// The tenants' names, `*` for all.
-    pub fn names(&self) -> Vec<&str> {
+    /// The tenants that are named; `None` if every one is in sight.
+    pub(crate) fn tenants(&self) -> Option<&BTreeSet<TenantId>> {
         match self {
-            Self::All => vec!["*"],
-            Self::Tenants(tenants) => tenants.iter().map(TenantId::as_str).collect(),
+            Self::All => None,
+            Self::Tenants(tenants) | Self::Namespaces(tenants, _) => Some(tenants),
         }
     }
 }
@@ -158,6 +183,17 @@ mod tests {
         assert!(!Principal::new("b", Role::Tenant, []).sees(&acme));
         assert!(Principal::new("c", Role::Auditor, []).sees(&acme));
         assert!(Principal::operator().sees(&TenantId::unassigned()));
+    }
+
+    #[test]
+    fn namespaces_narrow_and_never_widen() {
+        let shop = || Namespaces::new(["shop".parse().unwrap(), "shop-*".parse().unwrap()]).unwrap();
+        let acme: TenantId = "acme".parse().unwrap();
+        let anna = Principal::new("a", Role::Tenant, [acme.clone()]).limited_to(shop());
+        assert!(anna.sees(&acme) && !anna.sees(&TenantId::host()) && anna.owner() == "acme");
+        assert_eq!(anna.scope().names(), ["acme/shop", "acme/shop-*"]);
+        assert_ne!(*anna.scope(), *Principal::new("a", Role::Tenant, [acme.clone()]).scope());
+        assert!(!Principal::operator().limited_to(shop()).sees(&acme));
     }
 
     #[test]

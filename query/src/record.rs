@@ -86,7 +86,7 @@ impl QueryRecorder {
             query_id: uuid::Uuid::new_v4().simple().to_string(),
             principal: principal.name().to_owned(),
             role: principal.role().as_str(),
-            tenant_scope: principal.scope().names().into_iter().map(str::to_owned).collect(),
+            tenant_scope: principal.scope().names(),
             endpoint: endpoint.as_str(),
             sql: cut(sql, SQL_BYTES).to_owned(),
         };

@@ -5,6 +5,7 @@
 //!   - name: "grafana-acme"
 //!     role: tenant                # tenant, auditor or admin
 //!     tenants: ["acme"]           # whose rows a tenant's token sees
+//!     namespaces: ["shop", "shop-*"]  # optional: of these rows no others
 //!     hash: "sha256:9f86…"        # of the whole token
 //!     created: 2026-11-01T00:00:00Z
 //!     expires: 2027-02-01T00:00:00Z   # optional
@@ -28,7 +29,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 use sha2::{Digest, Sha256};
 
-use crate::Role;
+use crate::{Namespace, Namespaces, Role};
 
 pub(crate) use store::TokenStore;
 
@@ -46,6 +47,8 @@ pub struct Token {
     pub role: Role,
     /// Whose rows it sees if its role is [`Role::Tenant`].
     pub tenants: BTreeSet<TenantId>,
+    /// The namespaces of these tenants that it sees; all where there are none named.
+    pub namespaces: Option<Namespaces>,
     /// SHA-256 of the whole token.
     pub hash: [u8; 32],
     /// When it was made.
@@ -101,6 +104,7 @@ struct RawToken {
     role: Role,
     #[serde(default)]
     tenants: Vec<Spanned<String>>,
+    namespaces: Option<Spanned<Vec<String>>>,
     hash: Spanned<String>,
     created: Spanned<String>,
     expires: Option<Spanned<String>>,
@@ -116,7 +120,19 @@ pub fn create(
     expires: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Result<String, TokenError> {
-    let tenants = tenants.into();
+    create_limited(file, name, role, (tenants.into(), None), expires, now)
+}
+
+/// The same with what of its tenants' rows the token sees: with namespaces,
+/// those of these and no others.
+pub fn create_limited(
+    file: &Path,
+    name: &str,
+    role: Role,
+    (tenants, namespaces): (Vec<TenantId>, Option<Namespaces>),
+    expires: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<String, TokenError> {
     let refused = |field, reason: &str| TokenError::New { field, reason: reason.to_owned() };
     if !is_name(name) {
         return Err(refused("name", "use 1 to 63 of a-z A-Z 0-9 . -"));
@@ -126,6 +142,9 @@ pub fn create(
     }
     if role != Role::Tenant && !tenants.is_empty() {
         return Err(refused("tenants", "auditors and admins see every tenant: name none"));
+    }
+    if role != Role::Tenant && namespaces.is_some() {
+        return Err(refused("namespaces", "auditors and admins see every namespace: name none"));
     }
     if expires.is_some_and(|expires| expires <= now) {
         return Err(refused("expires", "it would have expired already"));
@@ -145,7 +164,8 @@ pub fn create(
     })?;
     let token = format!("{PREFIX}{name}_{secret}");
     let tenants = tenants.into_iter().collect();
-    tokens.push(Token { name: name.to_owned(), role, tenants, hash: hash(&token), created: now, expires });
+    let name = name.to_owned();
+    tokens.push(Token { name, role, tenants, namespaces, hash: hash(&token), created: now, expires });
     write(file, &tokens)?;
     Ok(token)
 }
@@ -257,9 +277,13 @@ fn print(tokens: &[Token]) -> String {
         text = text.replace("tokens:\n", "tokens: []\n");
     }
     let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, true);
-    for Token { name, role, tenants, hash, created, expires } in tokens {
+    for Token { name, role, tenants, namespaces, hash, created, expires } in tokens {
         let tenants: Vec<String> = tenants.iter().map(|tenant| format!("\"{tenant}\"")).collect();
         text += &format!("  - name: \"{name}\"\n    role: {role}\n    tenants: [{}]\n", tenants.join(", "));
+        if let Some(namespaces) = namespaces {
+            let namespaces: Vec<String> = namespaces.iter().map(|name| format!("\"{name}\"")).collect();
+            text += &format!("    namespaces: [{}]\n", namespaces.join(", "));
+        }
         text += &format!("    hash: \"sha256:{}\"\n    created: \"{}\"\n", hex::encode(hash), time(*created));
         if let Some(expires) = expires {
             text += &format!("    expires: \"{}\"\n", time(*expires));
@@ -286,7 +310,7 @@ impl Token {
 
 impl RawToken {
     fn token(&self, file: &str) -> Result<Token, TokenError> {
-        let Self { name, role, tenants, hash, created, expires } = self;
+        let Self { name, role, tenants, namespaces, hash, created, expires } = self;
         if !is_name(&name.value) {
             return Err(wrong(file, name, "name", "use 1 to 63 of a-z A-Z 0-9 . -"));
         }
@@ -299,6 +323,7 @@ impl RawToken {
         if *role == Role::Tenant && tenants.is_empty() {
             return Err(wrong(file, name, "tenants", "a tenant's token needs at least one"));
         }
+        let namespaces = namespaces.as_ref().map(|at| namespaces_of(file, *role, at)).transpose()?;
         let mut bytes = [0; 32];
         let hex = hash.value.strip_prefix("sha256:").unwrap_or_default();
         hex::decode_to_slice(hex, &mut bytes)
@@ -310,8 +335,21 @@ impl RawToken {
         };
         let created = time("created", created)?;
         let expires = expires.as_ref().map(|at| time("expires", at)).transpose()?;
-        Ok(Token { name: name.value.clone(), role: *role, tenants, hash: bytes, created, expires })
+        let name = name.value.clone();
+        Ok(Token { name, role: *role, tenants, namespaces, hash: bytes, created, expires })
     }
+}
+
+/// A list that is there must name something: an empty one would read as a limit
+/// and be none.
+fn namespaces_of(file: &str, role: Role, at: &Spanned<Vec<String>>) -> Result<Namespaces, TokenError> {
+    let refused = |reason: &str| wrong(file, at, "namespaces", reason);
+    if role != Role::Tenant {
+        return Err(refused("auditors and admins see every namespace: name none"));
+    }
+    let named = at.value.iter().map(|text| text.parse::<Namespace>()).collect::<Result<Vec<_>, _>>();
+    let named = named.map_err(|error| refused(&error.to_string()))?;
+    Namespaces::new(named).ok_or_else(|| refused("name at least one, or leave the field out"))
 }
 
 #[cfg(test)]

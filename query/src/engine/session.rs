@@ -7,8 +7,6 @@ use bailiwick_lake::Lake;
 use bailiwick_proto::Table;
 use datafusion::common::exec_datafusion_err;
 use datafusion::execution::FunctionRegistry;
-use datafusion::execution::disk_manager::DiskManagerBuilder;
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -18,7 +16,7 @@ use url::Url;
 
 use crate::catalog;
 use crate::history::{FALCO_MATCHES, FalcoMatches, RulesInUse};
-use crate::{Config, Principal, QueryError, functions, pg_catalog};
+use crate::{Principal, QueryError, functions, pg_catalog};
 
 /// Functions whose result can be as big as a number in the statement says:
 /// they escape every limit, because a single value is computed at once.
@@ -37,6 +35,8 @@ pub struct Session {
 pub(super) struct Template {
     lake: Arc<Lake>,
     state: SessionState,
+    /// Store and caches; memory and disk are an account's.
+    pub(super) environment: Arc<RuntimeEnv>,
     pub(super) rules: RulesInUse,
 }
 
@@ -66,28 +66,36 @@ impl std::fmt::Debug for Session {
 // === impl Template ===
 
 impl Template {
-    pub(super) fn new(config: &Config, lake: Arc<Lake>) -> Result<Self, QueryError> {
-        let runtime = runtime(config, lake.store())?;
+    pub(super) fn new(lake: Arc<Lake>) -> Result<Self, QueryError> {
+        let environment = RuntimeEnvBuilder::new()
+            .with_object_store_registry(Arc::new(OnlyTheBucket { store: lake.store() }))
+            .build_arc()?;
         let state = SessionStateBuilder::new()
             .with_default_features()
             // Neither reads files nor makes tables.
             .with_file_formats(vec![])
             .with_table_factories(std::collections::HashMap::new())
             .with_config(session_config())
-            .with_runtime_env(runtime)
+            .with_runtime_env(Arc::clone(&environment))
             .with_physical_optimizer_rules(super::pushdown::rules())
             .build();
         let mut state = state;
         for name in UNBOUNDED {
             state.deregister_udf(name)?;
         }
-        Ok(Self { lake, state, rules: RulesInUse::default() })
+        Ok(Self { lake, state, environment, rules: RulesInUse::default() })
     }
 
-    pub(super) fn session(&self, principal: &Principal) -> Result<Session, QueryError> {
-        let (catalogs, tables) = catalog::of(&self.lake, principal.scope())?;
-        let state =
-            SessionStateBuilder::new_from_existing(self.state.clone()).with_catalog_list(catalogs).build();
+    pub(super) fn session(
+        &self,
+        principal: &Principal,
+        environment: &Arc<RuntimeEnv>,
+    ) -> Result<Session, QueryError> {
+        let (catalogs, tables) = catalog::of(&self.lake, principal)?;
+        let state = SessionStateBuilder::new_from_existing(self.state.clone())
+            .with_runtime_env(Arc::clone(environment))
+            .with_catalog_list(catalogs)
+            .build();
         let context = SessionContext::new_with_state(state);
         functions::register(&context);
         let matches = FalcoMatches::new(tables, self.rules.clone());
@@ -111,18 +119,6 @@ fn session_config() -> SessionConfig {
     // Casts to text give the type that the tables' columns have.
     options.sql_parser.map_string_types_to_utf8view = false;
     config
-}
-
-fn runtime(config: &Config, store: Arc<dyn ObjectStore>) -> Result<Arc<RuntimeEnv>, QueryError> {
-    let named = std::num::NonZeroUsize::MIN;
-    let pool = TrackConsumersPool::new(FairSpillPool::new(config.memory_bytes), named);
-    let disk = DiskManagerBuilder::default().with_max_temp_directory_size(config.spill_bytes);
-    let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(pool))
-        .with_disk_manager_builder(disk)
-        .with_object_store_registry(Arc::new(OnlyTheBucket { store }))
-        .build_arc();
-    Ok(runtime?)
 }
 
 // === impl OnlyTheBucket ===

@@ -5,6 +5,7 @@ mod falco;
 mod isolation;
 mod limits;
 mod named;
+mod namespaces;
 mod slt;
 
 use bailiwick_proto::Table;

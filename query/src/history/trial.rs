@@ -189,8 +189,9 @@ impl Engine {
         told: impl FnMut(Progress) + Send + 'static,
     ) -> Result<TrialReport, QueryError> {
         let (engine, principal) = (Arc::clone(self), principal.clone());
+        let lane = self.account(&principal)?.lane()?;
         let work = async move { trial.run(&engine, &principal, told).await };
-        let work = tokio_util::task::AbortOnDropHandle::new(self.threads()?.spawn(work));
+        let work = tokio_util::task::AbortOnDropHandle::new(lane.handle().spawn(work));
         work.await.map_err(QueryError::internal)?
     }
 }

@@ -126,12 +126,12 @@ impl Prepared {
 
 impl Connection {
     pub(super) async fn parse(&mut self, socket: &mut Socket, message: Parse) -> Result<(), Failure> {
-        self.check_length(&message.query)?;
         let name = message.name.unwrap_or_default();
         if !name.is_empty() && self.portals.statements.len() >= MOST {
             return Err(Failure::new("53400", format!("a connection may hold {MOST} prepared statements")));
         }
-        let mut asked = command::parse(&message.query)?;
+        let asked = self.check_length(&message.query).and_then(|()| command::parse(&message.query));
+        let mut asked = self.noted(&message.query, asked)?;
         let prepared = match (asked.pop(), asked.is_empty()) {
             (None, _) => Prepared { kind: Kind::Empty, parameters: Vec::new(), expected: Vec::new() },
             (Some(asked), true) => {
@@ -139,10 +139,8 @@ impl Connection {
                 self.prepare(socket, asked, &message.type_oids).await?
             }
             (Some(_), false) => {
-                return Err(Failure::new(
-                    "42601",
-                    "cannot insert multiple commands into a prepared statement",
-                ));
+                let several = "cannot insert multiple commands into a prepared statement";
+                return self.noted(&message.query, Err(Failure::new("42601", several)));
             }
         };
         self.portals.statements.insert(name, Arc::new(prepared));

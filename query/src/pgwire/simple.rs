@@ -13,7 +13,7 @@ use super::command::{self, Asked, Command};
 use super::connection::{Connection, Socket, send};
 use super::failure::{Failure, notice};
 use super::settings::REPORTED;
-use crate::Endpoint;
+use crate::{Code, Endpoint, QueryError};
 
 /// What a command answers.
 pub(super) struct Done {
@@ -35,8 +35,8 @@ impl Connection {
     pub(super) async fn query(&mut self, socket: &mut Socket, text: &str) -> Result<(), Failure> {
         // A new query ends what the unnamed portal had.
         self.portals.close_unnamed();
-        self.check_length(text)?;
-        let asked = command::parse(text)?;
+        let asked = self.check_length(text).and_then(|()| command::parse(text));
+        let asked = self.noted(text, asked)?;
         if asked.is_empty() {
             send(socket, PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
         }
@@ -69,6 +69,21 @@ impl Connection {
             rows += 1;
         }
         complete(socket, &answer, &format!("{tag} {rows}")).await
+    }
+
+    /// Records a text that is refused before the engine sees it.
+    pub(super) fn noted<T>(&self, text: &str, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        if let (Err(Failure::Told(info)), Some(session)) = (&outcome, &self.session) {
+            let code = match info.code.as_str() {
+                "42601" => Code::Syntax,
+                "54000" => Code::TooLarge,
+                "0A000" => Code::NotSupported,
+                _ => Code::NotAllowed,
+            };
+            let error = QueryError::new(code, info.message.clone());
+            self.server.engine.refuse(&session.principal, Endpoint::Pgwire, text, error);
+        }
+        outcome
     }
 
     /// Longer texts are refused before they are parsed.

@@ -3,6 +3,6 @@
 mod bucket;
 mod clients;
 mod hostile;
-mod messages;
+pub(crate) mod messages;
 mod psql;
-mod raw;
+pub(crate) mod raw;

@@ -65,21 +65,19 @@ impl TokenStore {
                 return None;
             }
             let credential = Credential { hash: known.hash, expires: known.expires };
-            let principal = Principal::new(&known.name, known.role, known.tenants.iter().cloned());
-            Some(principal.with_credential(credential))
+            Some(principal(known).with_credential(credential))
         })
     }
 
     /// Whether what somebody logged in with would still let them in, as what they are.
-    pub(crate) fn still_valid(&self, principal: &Principal, now: DateTime<Utc>) -> bool {
-        let Some(credential) = principal.credential() else { return true };
+    pub(crate) fn still_valid(&self, asking: &Principal, now: DateTime<Utc>) -> bool {
+        let Some(credential) = asking.credential() else { return true };
         self.with_current(|tokens| {
-            tokens.get(principal.name()).is_some_and(|known| {
-                let scope = Principal::new(&known.name, known.role, known.tenants.iter().cloned());
+            tokens.get(asking.name()).is_some_and(|known| {
                 known.hash == credential.hash
                     && !known.expired(now)
-                    && known.role == principal.role()
-                    && scope.scope() == principal.scope()
+                    && known.role == asking.role()
+                    && principal(known).scope() == asking.scope()
             })
         })
     }
@@ -122,6 +120,15 @@ impl Known {
                 tracing::error!(%error, "token file changed and cannot be used, the old tokens stay")
             }
         }
+    }
+}
+
+/// What a token makes of its bearer.
+fn principal(token: &Token) -> Principal {
+    let principal = Principal::new(&token.name, token.role, token.tenants.iter().cloned());
+    match &token.namespaces {
+        Some(namespaces) => principal.limited_to(namespaces.clone()),
+        None => principal,
     }
 }
 

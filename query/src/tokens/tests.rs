@@ -87,6 +87,29 @@ fn a_changed_file_is_taken_up_and_a_broken_one_is_not() {
 }
 
 #[test]
+fn a_token_of_some_namespaces_stays_one_of_these() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens.yaml");
+    let shop = || Namespaces::new(["shop".parse().unwrap(), "shop-*".parse().unwrap()]);
+    let made = |role, tenants, namespaces| {
+        create_limited(&file, "shop", role, (tenants, namespaces), None, now())
+    };
+    let error = made(Role::Admin, vec![], shop()).unwrap_err().to_string();
+    assert!(error.contains("namespaces"), "{error}");
+    let secret = made(Role::Tenant, vec![acme()], shop()).unwrap();
+    let store = open(&file);
+    let principal = store.authenticate(&secret, now()).unwrap();
+    assert_eq!(principal.scope().names(), ["acme/shop", "acme/shop-*"]);
+    assert!(store.still_valid(&principal, now()));
+    // Whoever was let in with less than the file now says has to log in again, and with more all the more.
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("\"shop\", ", "")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(260));
+    assert!(!store.still_valid(&principal, now()));
+    assert_eq!(store.authenticate(&secret, now()).unwrap().scope().names(), ["acme/shop-*"]);
+}
+
+#[test]
 fn names_are_given_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens.yaml");
@@ -127,6 +150,9 @@ fn a_wrong_file_names_line_and_field() {
         ("role: tenant", "role: king", ["t.yaml:3", "king"]),
         ("[acme]", "[\"../x\"]", ["t.yaml:4", "tenants"]),
         ("[acme]", "[]", ["t.yaml:2", "tenants"]),
+        ("[acme]", "[acme]\n    namespaces: []", ["t.yaml:5", "namespaces"]),
+        ("[acme]", "[acme]\n    namespaces: [Shop]", ["t.yaml:5", "namespaces"]),
+        ("role: tenant", "role: admin\n    namespaces: [shop]", ["t.yaml:4", "namespaces"]),
         ("created: 2026", "created: yesterday", ["t.yaml:6", "created"]),
         ("created", "creatd", ["t.yaml:", "creatd"]),
     ] {
@@ -139,12 +165,14 @@ proptest! {
     #[test]
     fn what_is_printed_is_read(
         names in prop::collection::btree_set("[A-Za-z0-9.-]{1,63}", 0..4), tenants in prop::collection::btree_set("[a-z0-9][a-z0-9._-]{0,20}", 1..3),
+        namespaces in prop::collection::btree_set("[a-z0-9]{1,9}[*]?", 0..3),
         hash: [u8; 32], micros in 0i64..4_000_000_000_000_000, expires: bool,
     ) {
         let time = DateTime::from_timestamp_micros(micros).unwrap();
         let tenants: BTreeSet<TenantId> = tenants.iter().map(|name| name.parse().unwrap()).collect();
         let token = |name: &String| Token {
-            name: name.clone(), role: Role::Tenant, tenants: tenants.clone(), hash, created: time, expires: expires.then_some(time),
+            name: name.clone(), role: Role::Tenant, tenants: tenants.clone(),
+            namespaces: Namespaces::new(namespaces.iter().map(|name| name.parse().unwrap())), hash, created: time, expires: expires.then_some(time),
         };
         let tokens: Vec<Token> = names.iter().map(token).collect();
         prop_assert_eq!(parse("t", &print(&tokens)).unwrap(), tokens);

@@ -9,24 +9,24 @@ use super::bucket::{ROWS, Served};
 use super::raw::Raw;
 use crate::Config;
 
-pub(super) fn query(text: &str) -> Message {
+pub(crate) fn query(text: &str) -> Message {
     Message::Query(Query::new(text.to_owned()))
 }
 
-pub(super) fn parse(name: &str, sql: &str, oids: &[u32]) -> Message {
+pub(crate) fn parse(name: &str, sql: &str, oids: &[u32]) -> Message {
     Message::Parse(Parse::new(Some(name.to_owned()), sql.to_owned(), oids.to_vec()))
 }
 
-pub(super) fn bind(statement: &str, values: &[&[u8]], formats: (&[i16], &[i16])) -> Message {
+pub(crate) fn bind(statement: &str, values: &[&[u8]], formats: (&[i16], &[i16])) -> Message {
     let values = values.iter().map(|value| Some(bytes::Bytes::copy_from_slice(value))).collect();
     Message::Bind(Bind::new(None, Some(statement.to_owned()), formats.0.to_vec(), values, formats.1.to_vec()))
 }
 
-pub(super) fn execute(most: i32) -> Message {
+pub(crate) fn execute(most: i32) -> Message {
     Message::Execute(Execute::new(None, most))
 }
 
-pub(super) fn sync() -> Message {
+pub(crate) fn sync() -> Message {
     Message::Sync(Sync::new())
 }
 

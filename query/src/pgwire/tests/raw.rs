@@ -10,18 +10,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// One connection.
-pub(super) struct Raw {
+pub(crate) struct Raw {
     stream: TcpStream,
     buffer: BytesMut,
     /// What a cancel request needs.
-    pub(super) key: (i32, SecretKey),
+    pub(crate) key: (i32, SecretKey),
 }
 
 // === impl Raw ===
 
 impl Raw {
     /// Logs in; the error's code and message if it is refused.
-    pub(super) async fn log_in(
+    pub(crate) async fn log_in(
         addr: SocketAddr,
         parameters: &[(&str, &str)],
         token: &str,
@@ -49,19 +49,19 @@ impl Raw {
     }
 
     /// Sends messages.
-    pub(super) async fn send(&mut self, messages: &[PgWireFrontendMessage]) {
+    pub(crate) async fn send(&mut self, messages: &[PgWireFrontendMessage]) {
         let mut bytes = BytesMut::new();
         messages.iter().for_each(|message| message.encode(&mut bytes).unwrap());
         self.send_bytes(&bytes).await;
     }
 
     /// Sends anything.
-    pub(super) async fn send_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
 
     /// The next message, `None` at the end.
-    pub(super) async fn next(&mut self) -> Option<PgWireBackendMessage> {
+    pub(crate) async fn next(&mut self) -> Option<PgWireBackendMessage> {
         let context = DecodeContext::new(ProtocolVersion::PROTOCOL3_0);
         loop {
             // The decoder asks for more than a header before it looks at one.
@@ -75,7 +75,7 @@ impl Raw {
     }
 
     /// Sends messages and answers with everything up to `ReadyForQuery`, one line a message.
-    pub(super) async fn ask(&mut self, messages: &[PgWireFrontendMessage]) -> Vec<String> {
+    pub(crate) async fn ask(&mut self, messages: &[PgWireFrontendMessage]) -> Vec<String> {
         self.send(messages).await;
         let mut lines = Vec::new();
         while let Some(message) = self.next().await {
