@@ -199,9 +199,7 @@ impl Engine {
             Err(_) => return Err(entry.failed(self.too_slow())),
         };
         let started = match self.session_on(principal, &account) {
-            Ok((session, lane)) => {
-                self.start(Job { session, admitted, params, place, lane }, deadline).await
-            }
+            Ok((session, lane)) => self.start(Job { session, admitted, params, place, lane }, deadline).await,
             Err(error) => Err(error),
         };
         match started {

@@ -243,6 +243,7 @@ fn told(root: &DataFusionError) -> Option<(Code, String)> {
     let text = |message: &String| message.lines().next().unwrap_or_default().to_owned();
     Some(match root {
         DataFusionError::SQL(error, _) => (Code::Syntax, error.to_string()),
+        DataFusionError::Plan(message) if shows_a_plan(message) => return None,
         DataFusionError::Plan(message) => (Code::InvalidQuery, text(message)),
         DataFusionError::SchemaError(error, _) => (Code::InvalidQuery, error.to_string()),
         DataFusionError::NotImplemented(message) => (Code::NotSupported, text(message)),
@@ -284,6 +285,12 @@ fn mentions_storage(text: &str) -> bool {
     text.contains("tenant=") || text.contains(".parquet") || text.contains("tables/")
 }
 
+/// Whether a text shows how a query would have been run, as the engine's own
+/// check of its plans does: with files and numbers of rows.
+fn shows_a_plan(text: &str) -> bool {
+    text.starts_with("Plan: [") || text.contains("Exec: ")
+}
+
 /// An error of ours that came back through the engine.
 fn own_cause(error: &DataFusionError) -> Option<QueryError> {
     let DataFusionError::External(source) = error.find_root() else { return None };
@@ -311,6 +318,7 @@ mod tests {
             DataFusionError::ResourcesExhausted("top consumers: globex".into()),
             DataFusionError::from(ArrowError::ExternalError("globex".into())),
             DataFusionError::Execution("globex.parquet is damaged".into()).context("globex"),
+            DataFusionError::Plan("Plan: [\"DataSourceExec: file_groups={globex}\"] does not satisfy".into()),
         ];
         for error in hidden {
             let error = QueryError::from(error);

@@ -49,7 +49,9 @@ impl Sight {
         }
         match told(table) {
             Told::Column(name) => Self::Where(Box::new(one_of(&col(name), namespaces))),
-            Told::Fields(name) => Self::Where(Box::new(one_of(&NAMESPACE_OF.call(vec![col(name)]), namespaces))),
+            Told::Fields(name) => {
+                Self::Where(Box::new(one_of(&NAMESPACE_OF.call(vec![col(name)]), namespaces)))
+            }
             Told::Nowhere => Self::Nothing,
         }
     }
@@ -87,14 +89,17 @@ pub(super) fn is_vetted(table: Table, condition: &Expr) -> bool {
         Expr::Column(column) => table.column(&column.name).map(|column| column.kind.public_type()),
         _ => None,
     };
-    let constant = |value: &Expr, kind: &DataType| {
-        matches!(value, Expr::Literal(value, _) if value.data_type() == *kind && !kind.is_nested())
-    };
+    let constant = |value: &Expr, kind: &DataType| matches!(value, Expr::Literal(value, _) if value.data_type() == *kind && !kind.is_nested());
     match condition {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let compares = matches!(
                 op,
-                Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
+                Operator::Eq
+                    | Operator::NotEq
+                    | Operator::Lt
+                    | Operator::LtEq
+                    | Operator::Gt
+                    | Operator::GtEq
             );
             compares
                 && (kind(left).is_some_and(|kind| constant(right, &kind))
@@ -113,9 +118,8 @@ pub(super) fn is_vetted(table: Table, condition: &Expr) -> bool {
 // === the namespace of an alert ===
 
 /// The namespace that the fields of an alert name, as ingest reads it too.
-static NAMESPACE_OF: LazyLock<ScalarUDF> = LazyLock::new(|| {
-    ScalarUDF::from(NamespaceOf { signature: Signature::string(1, Volatility::Immutable) })
-});
+static NAMESPACE_OF: LazyLock<ScalarUDF> =
+    LazyLock::new(|| ScalarUDF::from(NamespaceOf { signature: Signature::string(1, Volatility::Immutable) }));
 
 /// Fields by which rules, Falco's and SQL detections name a namespace, the first first.
 const NAMED: [&str; 4] = ["k8s.ns.name", "ka.target.namespace", "k8s_ns_name", "namespace"];
@@ -143,10 +147,11 @@ impl ScalarUDFImpl for NamespaceOf {
     /// Never fails: its errors would tell of hidden rows.
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let found: StringArray = match arrays.first().map(|fields| cast(fields, &DataType::Utf8)).transpose()? {
-            Some(fields) => fields.as_string::<i32>().iter().map(|fields| namespace(fields?)).collect(),
-            None => StringArray::new_null(args.number_rows),
-        };
+        let found: StringArray =
+            match arrays.first().map(|fields| cast(fields, &DataType::Utf8)).transpose()? {
+                Some(fields) => fields.as_string::<i32>().iter().map(|fields| namespace(fields?)).collect(),
+                None => StringArray::new_null(args.number_rows),
+            };
         Ok(ColumnarValue::Array(Arc::new(found) as ArrayRef))
     }
 }

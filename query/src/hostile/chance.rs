@@ -139,8 +139,15 @@ fn the_same(whole: &[Whose], seen: &[Whose], who: &Principal) {
     };
     let (whole, seen) = (serve(whole), serve(seen));
     let (answered, failed) = (Cell::new(0), Cell::new(0));
-    let outcome = TestRunner::new(Runs { cases: RUNS, ..Runs::default() }).run(&statement(), |sql| {
-        let pair = || runtime.block_on(async { (answer(&whole, who, &sql).await, answer(&seen, who, &sql).await) });
+    let outcome = TestRunner::new(Runs {
+        cases: RUNS,
+        failure_persistence: None,
+        max_shrink_iters: 50,
+        ..Runs::default()
+    })
+    .run(&statement(), |sql| {
+        let pair =
+            || runtime.block_on(async { (answer(&whole, who, &sql).await, answer(&seen, who, &sql).await) });
         let (mut with, mut without) = pair();
         let (mut all_with, mut all_without) = (vec![with.clone()], vec![without.clone()]);
         for _ in 1..TRIES {

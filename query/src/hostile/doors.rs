@@ -226,6 +226,8 @@ impl Server {
         let error = lines.iter().find_map(|line| line.strip_prefix("error "));
         let came = match error.map(|error| error.split(' ').next().unwrap_or_default()) {
             None => Came::Whole,
+            // That is a setting's value.
+            Some("22023") => Came::Refused,
             Some(code) if got_in && (code.starts_with("22") || ["57014", "53200"].contains(&code)) => {
                 Came::Failed
             }
@@ -247,7 +249,9 @@ fn json_rows(body: &str) -> Vec<String> {
     let rows = answer["rows"].as_array().cloned().unwrap_or_default();
     let cell = |value: &Value| match value {
         Value::String(text) => text.clone(),
-        Value::Number(number) if number.as_f64().is_some_and(|real| real.fract() == 0.0) && number.is_f64() => {
+        Value::Number(number)
+            if number.as_f64().is_some_and(|real| real.fract() == 0.0) && number.is_f64() =>
+        {
             format!("{}", number.as_f64().unwrap_or_default())
         }
         other => other.to_string(),

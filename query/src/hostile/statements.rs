@@ -6,9 +6,8 @@ use super::lake;
 const TEXT: &str = include_str!("statements.txt");
 
 /// What `{table}` stands for.
-pub(super) const RELATIONS: [&str; 8] = [
-    "syscalls", "api_access", "usage", "alerts", "losses", "queries", "containers", "syscalls_named",
-];
+pub(super) const RELATIONS: [&str; 8] =
+    ["syscalls", "api_access", "usage", "alerts", "losses", "queries", "containers", "syscalls_named"];
 
 /// What must come of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +25,8 @@ pub(super) struct Statement {
     pub(super) sql: String,
     /// Which table's it is, if it is asked of every one.
     pub(super) table: Option<&'static str>,
-    expected: Expected,
-    expected_by_pgwire: Expected,
+    /// Over HTTP, in PostgreSQL's simple protocol, and in its extended one.
+    expected: [Expected; 3],
 }
 
 /// All, with every table in its place.
@@ -38,13 +37,9 @@ pub(super) fn all() -> Vec<Statement> {
 
 fn statements(line: &str) -> Vec<Statement> {
     let (expected, sql) = line.split_once('\t').unwrap_or_else(|| panic!("no tab: {line}"));
-    let (expected, by_pgwire) = expected.split_once('/').unwrap_or((expected, expected));
-    let statement = |sql: String, table| Statement {
-        sql,
-        table,
-        expected: Expected::read(expected),
-        expected_by_pgwire: Expected::read(by_pgwire),
-    };
+    let words: Vec<&str> = expected.split('/').collect();
+    let of_door = |door: usize| Expected::read(words[door.min(words.len() - 1)]);
+    let statement = |sql: String, table| Statement { sql, table, expected: [0, 1, 2].map(of_door) };
     if !sql.contains("{table}") {
         return vec![statement(sql.to_owned(), None)];
     }
@@ -59,7 +54,11 @@ fn statements(line: &str) -> Vec<Statement> {
 
 impl Statement {
     pub(super) fn expected(&self, door: Door) -> &Expected {
-        if door.is_pgwire() { &self.expected_by_pgwire } else { &self.expected }
+        match door {
+            Door::PgwireSimple => &self.expected[1],
+            Door::PgwireExtended => &self.expected[2],
+            _ => &self.expected[0],
+        }
     }
 }
 

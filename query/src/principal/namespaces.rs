@@ -86,9 +86,22 @@ mod tests {
         for text in ["shop", "shop-*", "a", "0", "shop*", &"a".repeat(63)] {
             assert_eq!(text.parse::<Namespace>().unwrap().to_string(), text);
         }
-        for text in
-            ["", "*", "**", "-a", "-*", "a-", "A", "a_b", "a.b", "sh*op", "*shop", "a'b", "a%", &"a".repeat(64)]
-        {
+        for text in [
+            "",
+            "*",
+            "**",
+            "-a",
+            "-*",
+            "a-",
+            "A",
+            "a_b",
+            "a.b",
+            "sh*op",
+            "*shop",
+            "a'b",
+            "a%",
+            &"a".repeat(64),
+        ] {
             assert!(text.parse::<Namespace>().is_err(), "{text}");
         }
     }

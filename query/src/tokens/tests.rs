@@ -91,9 +91,8 @@ fn a_token_of_some_namespaces_stays_one_of_these() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens.yaml");
     let shop = || Namespaces::new(["shop".parse().unwrap(), "shop-*".parse().unwrap()]);
-    let made = |role, tenants, namespaces| {
-        create_limited(&file, "shop", role, (tenants, namespaces), None, now())
-    };
+    let made =
+        |role, tenants, namespaces| create_limited(&file, "shop", role, (tenants, namespaces), None, now());
     let error = made(Role::Admin, vec![], shop()).unwrap_err().to_string();
     assert!(error.contains("namespaces"), "{error}");
     let secret = made(Role::Tenant, vec![acme()], shop()).unwrap();

@@ -72,7 +72,8 @@ async fn an_account_that_asks_nothing_is_let_go_of_and_one_that_works_is_not() {
     drop(accounts.of("globex").unwrap().lane().unwrap());
     let after = |seconds| Instant::now() + Duration::from_secs(seconds);
     accounts.look(after(6));
-    let has_lane = |name: &str| accounts.all().get(name).is_some_and(|account| account.state().lane.is_some());
+    let has_lane =
+        |name: &str| accounts.all().get(name).is_some_and(|account| account.state().lane.is_some());
     assert!(has_lane("acme") && !has_lane("globex") && accounts.all().len() == 2);
     accounts.look(after(60));
     assert_eq!(accounts.all().keys().collect::<Vec<_>>(), ["acme"]);

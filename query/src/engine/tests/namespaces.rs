@@ -57,7 +57,10 @@ const PROBES: [(&str, &str); 30] = [
     ("SELECT count(*) FROM syscalls WHERE proc_name::timestamp IS NULL AND false", "0"),
     ("SELECT count(*) FROM syscalls WHERE [1, 2][CAST(proc_name AS INT)] IS NULL", "2"),
     ("SELECT count(*) FROM syscalls WHERE array_element([1], CAST(proc_name AS INT)) IS NULL", "2"),
-    ("SELECT count(*) FROM syscalls WHERE regexp_like('x', CASE WHEN proc_pid = 666 THEN '(' ELSE 'x' END)", "2"),
+    (
+        "SELECT count(*) FROM syscalls WHERE regexp_like('x', CASE WHEN proc_pid = 666 THEN '(' ELSE 'x' END)",
+        "2",
+    ),
     ("SELECT count(*) FROM syscalls WHERE proc_pid * 9223372036854775 > 0", "2"),
     ("SELECT count(*) FROM syscalls WHERE factorial(CASE proc_pid WHEN 666 THEN 666 ELSE 1 END) = 1", "2"),
     ("SELECT count(*) FROM syscalls WHERE k8s_ns_name = 'vault'", "0"),
@@ -70,10 +73,19 @@ const PROBES: [(&str, &str); 30] = [
     ("SELECT approx_distinct(k8s_ns_name) FROM syscalls", "2"),
     ("SELECT proc_pid FROM syscalls ORDER BY proc_pid DESC LIMIT 1", "2"),
     ("SELECT proc_pid FROM syscalls ORDER BY CAST(proc_name AS INT), proc_pid LIMIT 1", "1"),
-    ("SELECT count(*) FROM syscalls a JOIN syscalls b ON CAST(a.proc_name AS INT) = CAST(b.proc_name AS INT)", "4"),
+    (
+        "SELECT count(*) FROM syscalls a JOIN syscalls b ON CAST(a.proc_name AS INT) = CAST(b.proc_name AS INT)",
+        "4",
+    ),
     ("SELECT count(*) FROM syscalls a JOIN (VALUES (1), (666)) v(p) ON a.proc_pid = v.p", "1"),
-    ("SELECT count(*) FROM (SELECT row_number() OVER (ORDER BY proc_pid DESC) n, proc_pid FROM syscalls) WHERE n <= 2", "2"),
-    ("SELECT count(*) FROM syscalls WHERE EXISTS (SELECT 1 FROM syscalls b WHERE CAST(b.proc_name AS INT) = 7)", "2"),
+    (
+        "SELECT count(*) FROM (SELECT row_number() OVER (ORDER BY proc_pid DESC) n, proc_pid FROM syscalls) WHERE n <= 2",
+        "2",
+    ),
+    (
+        "SELECT count(*) FROM syscalls WHERE EXISTS (SELECT 1 FROM syscalls b WHERE CAST(b.proc_name AS INT) = 7)",
+        "2",
+    ),
     ("SELECT count(*) FROM syscalls_named WHERE CAST(proc_name AS INT) = 7", "2"),
 ];
 
@@ -152,7 +164,8 @@ async fn nothing_of_a_statement_stands_below_the_barrier() {
         let session = served.engine.session(&shop()).await.unwrap();
         let plan = session.context().sql(sql).await.unwrap().create_physical_plan().await.unwrap();
         let (all, below) = scans(plan.as_ref(), false);
-        let names: Vec<&str> = vec!["DataSourceExec", "UnionExec", "FilterExec", "CooperativeExec", "RepartitionExec"];
+        let names: Vec<&str> =
+            vec!["DataSourceExec", "UnionExec", "FilterExec", "CooperativeExec", "RepartitionExec"];
         let whole = displayable(plan.as_ref()).indent(true).to_string();
         // Constants of the statement are sources too, of no table.
         let constants = usize::from(sql.contains("VALUES"));
@@ -217,7 +230,10 @@ async fn each_table_shows_the_namespaces_rows_or_nothing() {
                     ("output_fields", r#"{"k8s.ns.name":"shop"}"#),
                     ("node", "seen"),
                 ]);
-                made.push(vec![("tenant", "acme"), ("output_fields", r#"{"k8s.ns.name":"vault","x":"shop"}"#)]);
+                made.push(vec![
+                    ("tenant", "acme"),
+                    ("output_fields", r#"{"k8s.ns.name":"vault","x":"shop"}"#),
+                ]);
                 made.push(vec![("tenant", "acme"), ("output_fields", "{broken")]);
             }
             (Table::Queries, None) => {
@@ -252,5 +268,8 @@ async fn its_plans_are_not_shown_and_its_questions_say_how_far_it_sees() {
     let error = served.ask(&shop(), "EXPLAIN SELECT * FROM syscalls").await.unwrap_err();
     assert_eq!(error.code(), Code::NotAllowed);
     let record = served.record().await;
-    assert_eq!((record["owner"].as_str(), record["tenant_scope"].as_str()), ("acme", "[acme/shop, acme/shop-*]"));
+    assert_eq!(
+        (record["owner"].as_str(), record["tenant_scope"].as_str()),
+        ("acme", "[acme/shop, acme/shop-*]")
+    );
 }
