@@ -17,6 +17,7 @@ mod memory;
 mod pushdown;
 mod running;
 mod session;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,7 @@ use futures::StreamExt;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use running::Running;
@@ -50,6 +52,7 @@ use admission::{Admission, Place, Places};
 use lane::Lane;
 use running::Limits;
 use session::Template;
+use work::Work;
 
 /// Batches that wait for a slow client before its query pauses.
 const BATCHES_AHEAD: usize = 2;
@@ -96,13 +99,15 @@ struct Job {
     place: Place,
     /// The threads that it runs on.
     lane: Arc<Lane>,
+    /// Cancelled when nobody wants its rows any more.
+    ended: CancellationToken,
 }
 
 /// A job that is planned; its rows arrive.
 struct Started {
     schema: SchemaRef,
     batches: mpsc::Receiver<Result<RecordBatch, QueryError>>,
-    work: AbortOnDropHandle<()>,
+    work: Work,
 }
 
 /// A statement's columns, and the types of its parameters.
@@ -199,7 +204,10 @@ impl Engine {
             Err(_) => return Err(entry.failed(self.too_slow())),
         };
         let started = match self.session_on(principal, &account) {
-            Ok((session, lane)) => self.start(Job { session, admitted, params, place, lane }, deadline).await,
+            Ok((session, lane)) => {
+                let ended = CancellationToken::new();
+                self.start(Job { session, admitted, params, place, lane, ended }, deadline).await
+            }
             Err(error) => Err(error),
         };
         match started {
@@ -278,8 +286,8 @@ impl Engine {
     async fn start(&self, job: Job, deadline: Instant) -> Result<Started, QueryError> {
         let (planned, when_planned) = oneshot::channel();
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
-        let threads = job.lane.handle().clone();
-        let work = AbortOnDropHandle::new(threads.spawn(job.run(planned, sender)));
+        let (lane, ended) = (Arc::clone(&job.lane), job.ended.clone());
+        let work = Work::start(&lane, ended, job.run(planned, sender));
         match timeout_at(deadline, when_planned).await {
             Ok(Ok(schema)) => Ok(Started { schema: schema?, batches, work }),
             Ok(Err(gone)) => Err(QueryError::internal(gone)),
@@ -336,8 +344,8 @@ impl Job {
         planned: oneshot::Sender<Result<SchemaRef, QueryError>>,
         batches: mpsc::Sender<Result<RecordBatch, QueryError>>,
     ) {
-        let Self { session, admitted, params, place, lane } = self;
-        let mut stream = match open(&session, admitted, params).await {
+        let Self { session, admitted, params, place, lane, ended } = self;
+        let mut stream = match open(&session, admitted, params, &ended).await {
             Ok(stream) => stream,
             Err(error) => {
                 // Whoever asked may be gone, and then nobody needs the reason.
@@ -381,6 +389,7 @@ async fn open(
     session: &Session,
     admitted: Admitted,
     params: Vec<ScalarValue>,
+    ended: &CancellationToken,
 ) -> Result<SendableRecordBatchStream, QueryError> {
     let (state, plan) = plan(session, admitted).await?;
     let (wanted, given) = (parameters(&plan)?.len(), params.len());
@@ -394,7 +403,7 @@ async fn open(
     };
     let task = state.task_ctx();
     let physical = DataFrame::new(state, plan).create_physical_plan().await?;
-    Ok(execute_stream(physical, task)?)
+    Ok(execute_stream(work::endable(physical, ended)?, task)?)
 }
 
 async fn plan(session: &Session, admitted: Admitted) -> Result<(SessionState, LogicalPlan), QueryError> {

@@ -8,9 +8,9 @@ use datafusion::arrow::datatypes::SchemaRef;
 use futures::{FutureExt, Stream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::Endpoint;
+use super::work::Work;
 use crate::record::Entry;
 use crate::{Code, Config, QueryError};
 
@@ -20,7 +20,7 @@ pub struct Running {
     schema: SchemaRef,
     query_id: String,
     batches: mpsc::Receiver<Result<RecordBatch, QueryError>>,
-    work: AbortOnDropHandle<()>,
+    work: Work,
     limits: Limits,
     deadline: Pin<Box<Sleep>>,
     rows: u64,
@@ -66,7 +66,7 @@ impl Running {
     pub(super) fn new(
         schema: SchemaRef,
         batches: mpsc::Receiver<Result<RecordBatch, QueryError>>,
-        work: AbortOnDropHandle<()>,
+        work: Work,
         limits: Limits,
         entry: Entry,
     ) -> Self {
@@ -128,7 +128,7 @@ impl Running {
     }
 
     fn end(&mut self, outcome: Result<(), &QueryError>) {
-        self.work.abort();
+        self.work.end();
         self.batches.close();
         if let Some(entry) = self.entry.take() {
             entry.ended(outcome, self.rows, self.bytes);

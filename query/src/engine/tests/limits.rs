@@ -113,3 +113,32 @@ async fn a_withdrawn_token_ends_sessions_that_are_open() {
     assert_eq!(served.ask(&principal, "SELECT 1").await.unwrap_err().code(), Code::Unauthenticated);
     assert!(served.engine.authenticate(&token).await.is_none());
 }
+
+/// Goal: a query whose time is over ends, whatever it computes, so that its
+/// place, its memory and its threads are its tenant's again. Method: statements
+/// that go on for hours; they are waited for without a limit of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_out_of_time_really_ends() {
+    let mut bucket = Bucket::new().await;
+    bucket.wal(&[(Table::Losses, losses("acme", 1..=2_000))]).await;
+    let served = bucket.serve(&Config { query_timeout_ms: 300, ..Config::default() });
+    for sql in [
+        ENDLESS,
+        "SELECT sum(a.value * b.value) FROM generate_series(1, 3000000) a, generate_series(1, 3000000) b",
+        "SELECT count(*) FROM generate_series(1, 300000) a JOIN generate_series(1, 300000) b ON a.value + b.value < 0",
+        "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r",
+        "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n FROM r WHERE n < 0",
+        "SELECT count(DISTINCT sha512(CAST(value AS TEXT))) FROM generate_series(1, 900000000)",
+        "SELECT count(*) FROM losses a, losses b, losses c WHERE a.count + b.count + c.count < 0",
+        "SELECT sum(a.count) OVER (ORDER BY b.count ROWS BETWEEN 100000 PRECEDING AND CURRENT ROW) FROM losses a, losses b",
+        "SELECT count(*) FROM losses WHERE detail NOT IN (SELECT CAST(value AS TEXT) FROM generate_series(1, 900000000))",
+    ] {
+        let began = std::time::Instant::now();
+        let error = served.ask(&tenant("acme"), sql).await.unwrap_err();
+        assert!(matches!(error.code(), Code::Timeout | Code::TooLarge), "{sql}: {error:?}");
+        while served.engine.metrics().running.get() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        eprintln!("ended after {:?}: {sql}", began.elapsed());
+    }
+}
