@@ -17,6 +17,7 @@ use object_store::ObjectStore;
 use url::Url;
 
 use crate::catalog;
+use crate::grants::{GRANTS, GrantBook, Grants};
 use crate::history::{FALCO_MATCHES, FalcoMatches, RulesInUse};
 use crate::{Config, Principal, QueryError, functions, pg_catalog};
 
@@ -38,6 +39,7 @@ pub(super) struct Template {
     lake: Arc<Lake>,
     state: SessionState,
     pub(super) rules: RulesInUse,
+    grants: Arc<GrantBook>,
 }
 
 /// The one store that there is. The engine's own registry would also reach
@@ -66,7 +68,7 @@ impl std::fmt::Debug for Session {
 // === impl Template ===
 
 impl Template {
-    pub(super) fn new(config: &Config, lake: Arc<Lake>) -> Result<Self, QueryError> {
+    pub(super) fn new(config: &Config, lake: Arc<Lake>, grants: Arc<GrantBook>) -> Result<Self, QueryError> {
         let runtime = runtime(config, lake.store())?;
         let state = SessionStateBuilder::new()
             .with_default_features()
@@ -81,7 +83,7 @@ impl Template {
         for name in UNBOUNDED {
             state.deregister_udf(name)?;
         }
-        Ok(Self { lake, state, rules: RulesInUse::default() })
+        Ok(Self { lake, state, rules: RulesInUse::default(), grants })
     }
 
     pub(super) fn session(&self, principal: &Principal) -> Result<Session, QueryError> {
@@ -92,6 +94,8 @@ impl Template {
         functions::register(&context);
         let matches = FalcoMatches::new(tables, self.rules.clone());
         context.register_udtf(FALCO_MATCHES, Arc::new(matches));
+        let grants = Grants::new(Arc::clone(&self.grants), principal.clone());
+        context.register_udtf(GRANTS, Arc::new(grants));
         pg_catalog::install(&context, principal)?;
         Ok(Session { context })
     }

@@ -4,5 +4,5 @@ mod bucket;
 mod clients;
 mod hostile;
 mod messages;
-mod psql;
+pub(crate) mod psql;
 mod raw;

@@ -11,7 +11,8 @@ use chrono::{DateTime, Utc};
 use subtle::ConstantTimeEq;
 
 use super::{Token, hash, list, name_in};
-use crate::principal::Credential;
+use crate::identity::{Known as KnownPrincipal, Refused};
+use crate::principal::{Credential, Rights};
 use crate::{Principal, QueryError};
 
 /// How often the file is looked at, at most.
@@ -56,30 +57,28 @@ impl TokenStore {
 
     /// Who presents this token. The whole token's hash is compared, in a time
     /// that tells nothing about where it differs.
-    pub(crate) fn authenticate(&self, token: &str, now: DateTime<Utc>) -> Option<Principal> {
-        let (name, presented) = (name_in(token)?, hash(token));
+    pub(crate) fn authenticate(&self, token: &str, now: DateTime<Utc>) -> Result<KnownPrincipal, Refused> {
+        let (name, presented) = (name_in(token).ok_or(Refused::Malformed)?, hash(token));
         self.with_current(|tokens| {
-            let known = tokens.get(name)?;
+            let known = tokens.get(name).ok_or(Refused::Unknown)?;
             let same: bool = known.hash.ct_eq(&presented).into();
-            if !same || known.expired(now) {
-                return None;
+            if !same {
+                return Err(Refused::Unknown);
             }
-            let credential = Credential { hash: known.hash, expires: known.expires };
-            let principal = Principal::new(&known.name, known.role, known.tenants.iter().cloned());
-            Some(principal.with_credential(credential))
+            if known.expired(now) {
+                return Err(Refused::Expired);
+            }
+            let credential = Credential::Token { hash: known.hash };
+            Ok(KnownPrincipal { name: known.name.clone(), rights: rights(known), credential })
         })
     }
 
     /// Whether what somebody logged in with would still let them in, as what they are.
     pub(crate) fn still_valid(&self, principal: &Principal, now: DateTime<Utc>) -> bool {
-        let Some(credential) = principal.credential() else { return true };
+        let Some(Credential::Token { hash }) = principal.credential() else { return false };
         self.with_current(|tokens| {
             tokens.get(principal.name()).is_some_and(|known| {
-                let scope = Principal::new(&known.name, known.role, known.tenants.iter().cloned());
-                known.hash == credential.hash
-                    && !known.expired(now)
-                    && known.role == principal.role()
-                    && scope.scope() == principal.scope()
+                known.hash == *hash && !known.expired(now) && rights(known) == *principal.own()
             })
         })
     }
@@ -123,6 +122,10 @@ impl Known {
             }
         }
     }
+}
+
+fn rights(token: &Token) -> Rights {
+    Rights::new(token.role, token.tenants.iter().cloned())
 }
 
 fn by_name(tokens: Vec<Token>) -> HashMap<String, Token> {
