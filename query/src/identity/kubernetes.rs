@@ -97,6 +97,8 @@ struct Remembered {
 /// Whose token it is.
 #[derive(Debug, Clone, Deserialize)]
 struct User {
+    /// Empty where the token is nobody's.
+    #[serde(default)]
     username: String,
     #[serde(default)]
     groups: Vec<String>,

@@ -15,7 +15,7 @@ use crate::Principal;
 use crate::pg_catalog::DATABASE;
 
 /// Startup and password messages are short; nobody is known yet.
-const MESSAGE_LIMIT_BYTES: usize = 20 << 10;
+const MESSAGE_LIMIT_BYTES: usize = 16 << 10;
 
 // === impl Connection ===
 
