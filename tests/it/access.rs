@@ -164,7 +164,7 @@ fn a_grant_is_given_used_recorded_and_revoked() {
             78,
             "field tenants",
         ),
-        (vec!["grant", "create", "--to", "gus", "--for", "2h", "--why", "x"], 2, "--tenant"),
+        (vec!["grant", "create", "--to", "gus", "--for", "2h", "--why", "x"], 78, "field tenants"),
     ] {
         let (text, found) = site.bailiwick(&arguments);
         assert!(found == code && text.contains(word), "{arguments:?}: {found} {text}");
