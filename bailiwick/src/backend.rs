@@ -26,6 +26,7 @@ use tonic::transport::Endpoint;
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::owners::TenantsFile;
 
 /// Alerts or query records that may wait for ingest before new ones are refused and counted.
 const OUTBOX_BYTES: usize = 32 << 20;
@@ -79,6 +80,7 @@ impl Backend {
         let recorder = QueryRecorder::new(query_rows, &config.node, &config.cluster);
         let engine = Engine::new(&config.query, Arc::clone(&lake), recorder, metrics)
             .map_err(|error| Failure::room("query", error.action(), &error))?;
+        engine.set_owners(TenantsFile::new(ingest.tenants().clone()));
         let parts = Parts {
             lake,
             ask: Arc::clone(&engine) as _,

@@ -62,10 +62,17 @@ pub(crate) enum Command {
         #[command(subcommand)]
         report: Report,
     },
-    /// Make and list the tokens that people and tools log in with
+    /// Make, list and revoke the tokens that people and tools log in with
+    #[command(after_help = TOKEN_EXAMPLES)]
     Token {
         #[command(subcommand)]
         token: Token,
+    },
+    /// Give somebody rights for a while, for a reason
+    #[command(after_help = GRANT_EXAMPLES)]
+    Grant {
+        #[command(subcommand)]
+        grant: Grant,
     },
     /// Hold, delete and list what the bucket has of each tenant
     #[command(after_help = TENANT_EXAMPLES)]
@@ -196,18 +203,33 @@ pub(crate) struct Chargeback {
     pub(crate) server: Server,
 }
 
+const TOKEN_EXAMPLES: &str = "\
+Examples:
+  bailiwick token create grafana-acme --tenant acme --ttl 90d
+  bailiwick token create --tenant acme --role tenant --ttl 90d      named after its tenant
+  bailiwick token create alice --role auditor
+  bailiwick token revoke grafana-acme
+
+Works on the token file of the configuration, so on the server's machine. A revoked token ends its
+open connections with their next query.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Token {
     /// Make a token; its secret is printed once and stored nowhere
     Create(TokenCreate),
     /// List the tokens that exist
     List,
+    /// Withdraw a token: it opens nothing any more, and its connections answer no further query
+    Revoke {
+        /// Whose token
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TokenCreate {
-    /// Whose it is, as it will appear in the `queries` table
-    pub(crate) name: String,
+    /// Whose it is, as it will appear in the `queries` table [default: the tenant's name, else the role's]
+    pub(crate) name: Option<String>,
     /// What it may do
     #[arg(long, value_enum, default_value = "tenant")]
     pub(crate) role: Role,
@@ -230,6 +252,53 @@ pub(crate) enum Role {
     Auditor,
     /// Sees every tenant and operates the server
     Admin,
+}
+
+const GRANT_EXAMPLES: &str = "\
+Examples:
+  bailiwick grant create --to alice --tenant acme --for 2h --why 'incident 42'
+  bailiwick grant create --to oidc:bob@example.com --role auditor --for 1d --why 'yearly audit'
+  bailiwick grant list
+  bailiwick grant revoke 20261128T140000-0123456789ab
+  bailiwick sql \"SELECT * FROM grants()\"
+
+Works on the bucket of the configuration, for every server over it. A grant adds to what somebody may
+do and ends by itself, also in open connections. Who uses one is in the table `queries`.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Grant {
+    /// Give a grant; prints its id
+    Create(GrantCreate),
+    /// List the grants that count now
+    List {
+        /// Also those that have expired or were revoked
+        #[arg(long)]
+        all: bool,
+    },
+    /// End a grant before its time
+    Revoke {
+        /// Which one, see `bailiwick grant list`
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GrantCreate {
+    /// Whom: the name of a token, or of a principal as the `queries` table has it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) to: String,
+    /// What may be done by it
+    #[arg(long, value_enum, default_value = "tenant")]
+    pub(crate) role: Role,
+    /// Which tenants it opens; repeat for several
+    #[arg(long, value_name = "TENANT", required_if_eq("role", "tenant"))]
+    pub(crate) tenant: Vec<String>,
+    /// For how long, e.g. 2h; 31d at most
+    #[arg(long = "for", value_name = "SPAN")]
+    pub(crate) span: String,
+    /// Why; kept for those who ask later
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) why: String,
 }
 
 const TENANT_EXAMPLES: &str = "\

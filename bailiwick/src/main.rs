@@ -4,7 +4,7 @@
 //!   up      = collector ══▶ serve, in one process over a directory
 //!   collect = collector ══▶ an ingester elsewhere
 //!   serve   = ingest + query + detect over one bucket
-//!   sql, report, token, tenant, upkeep, rules, doctor, demo, record: for people
+//!   sql, report, token, grant, tenant, upkeep, rules, doctor, demo, record: for people
 //! ```
 //!
 //! A run is a story: read the command line and the configuration, build, say
@@ -21,7 +21,9 @@ mod config;
 mod demo;
 mod doctor;
 mod failure;
+mod grant;
 mod node;
+mod owners;
 mod privileges;
 mod record;
 mod report;
@@ -86,6 +88,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
             report::chargeback(&Config::load(&global)?, args).await
         }
         Command::Token { token } => token::run(&Config::load(&global)?, token),
+        Command::Grant { grant } => grant::run(&Config::load(&global)?, grant).await,
         Command::Tenant { tenant } => tenant::run(&Config::load(&global)?, tenant).await,
         Command::Upkeep(args) => upkeep::run(&Config::load(&global)?, args).await,
         Command::Rules { rules: cli::Rules::Check { files, json } } => rules::check(&files, json),

@@ -179,7 +179,7 @@ fn told(order: &Order) -> Vec<String> {
 }
 
 /// The person at the keyboard, as far as the system knows: also behind `sudo`.
-fn who() -> String {
+pub(crate) fn who() -> String {
     let named = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let account = || nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name);
     let user = named("SUDO_USER").or_else(account).unwrap_or_else(|| nix::unistd::getuid().to_string());

@@ -15,6 +15,7 @@ use crate::failure::{Failure, chain};
 use crate::say::{complain, say};
 use crate::span;
 use crate::table;
+use crate::terminal::printable;
 
 /// The operator's name in the token file and in `queries`.
 const OPERATOR: &str = "operator";
@@ -27,12 +28,13 @@ pub(crate) struct Operator {
     pub(crate) secret: String,
 }
 
-/// Makes or lists tokens.
+/// Makes, lists or revokes tokens.
 pub(crate) fn run(config: &Config, command: cli::Token) -> Result<(), Failure> {
     let file = tokens_file(config);
     match command {
         cli::Token::Create(args) => create(&file, &args),
         cli::Token::List => list(&file),
+        cli::Token::Revoke { name } => revoke(&file, &name),
     }
 }
 
@@ -55,26 +57,52 @@ pub(crate) fn ensure_operator(config: &mut Config) -> Result<Operator, Failure> 
     Ok(Operator { file, secret })
 }
 
-fn create(file: &Path, args: &cli::TokenCreate) -> Result<(), Failure> {
-    let role = match args.role {
+/// The role that a flag names.
+pub(crate) fn role(role: cli::Role) -> Role {
+    match role {
         cli::Role::Tenant => Role::Tenant,
         cli::Role::Auditor => Role::Auditor,
         cli::Role::Admin => Role::Admin,
-    };
+    }
+}
+
+fn create(file: &Path, args: &cli::TokenCreate) -> Result<(), Failure> {
+    let role = role(args.role);
     let tenants = args.tenant.iter().map(|name| name.parse::<TenantId>()).collect::<Result<Vec<_>, _>>();
     let tenants = tenants.map_err(|error| Failure::config(format!("--tenant: {error}")))?;
     let now = Utc::now();
     let expires = args.ttl.as_deref().map(|ttl| span::after(now, ttl)).transpose()?;
+    let name = args.name.clone().unwrap_or_else(|| default_name(role, &tenants));
     let namespaces = args.namespace.iter().map(|name| name.parse()).collect::<Result<Vec<_>, _>>();
     let namespaces = namespaces.map_err(|error| Failure::config(format!("--namespace: {error}")))?;
     let sight = (tenants, Namespaces::new(namespaces));
-    let made = tokens::create_limited(file, &args.name, role, sight, expires, now);
+    let made = tokens::create_limited(file, &name, role, sight, expires, now);
     let secret = made.map_err(|error| unusable(&error))?;
     say!("{secret}");
     complain(format_args!(
         "shown once and stored only as a hash, in {}; the server takes it up within a second",
         file.display()
     ));
+    Ok(())
+}
+
+/// A token that nobody named is called like what it opens.
+fn default_name(role: Role, tenants: &[TenantId]) -> String {
+    match tenants {
+        [] => role.to_string(),
+        tenants => tenants.iter().map(TenantId::as_str).collect::<Vec<_>>().join("-").replace('_', "-"),
+    }
+}
+
+fn revoke(file: &Path, name: &str) -> Result<(), Failure> {
+    if !tokens::list(file).map_err(|error| unusable(&error))?.iter().any(|token| token.name == name) {
+        return Err(Failure::failed(format!(
+            "there is no token {}; `bailiwick token list` has their names",
+            printable(name)
+        )));
+    }
+    tokens::remove(file, name).map_err(|error| unusable(&error))?;
+    say!("{name} is revoked: it opens nothing any more, within a second also on a running server");
     Ok(())
 }
 

@@ -48,7 +48,7 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<Lake>, Failure> {
             "there is no bucket at {folder}: see `bucket` and `data_dir` in the configuration, or --data-dir"
         )));
     }
-    Lake::open(&config.bucket, &config.cluster)
+    Lake::open_with(&config.bucket(), &config.cluster)
         .await
         .map_err(|error| Failure::room("bucket", error.action(), &error))
 }

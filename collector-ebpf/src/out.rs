@@ -8,15 +8,16 @@ use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
 use bailiwick_collector_ebpf::{class, slot};
 use core::ffi::c_void;
 
+use crate::task::{self, Told};
+
 const AVAILABLE_DATA: u64 = 0;
 const NO_WAKEUP: u64 = 1;
 const FORCE_WAKEUP: u64 = 2;
 
-/// A waiting reader is woken when a ring fills to this many bytes; else its
-/// timer finds what there is. A wake-up costs more than a record.
-const WAKE_AT_BYTES: u64 = 1 << 20;
-/// Width of the window in which it is woken, so that a reader that is behind
-/// anyway is not woken by every record.
+/// A waiting reader is woken when a ring fills to what the loader tells; else its
+/// timer finds what there is. A wake-up costs more than a record. This is the width
+/// of the window in which it is woken, so that a reader that is behind anyway is not
+/// woken by every record.
 const WAKE_WINDOW_BYTES: u64 = 1 << 16;
 /// How full a ring is costs as much to ask as half of writing to it: it is asked by
 /// one of so many records of a class and CPU.
@@ -85,27 +86,28 @@ pub(crate) fn sample(class: u32) -> u32 {
 /// Writes a record of the process lane.
 #[inline(always)]
 pub(crate) unsafe fn process(class: u32, record: *mut c_void, size: u32) {
-    unsafe { write(&PROCESS_RING, class, record, size) }
+    unsafe { write(&PROCESS_RING, &task::PROCESS_WAKE_AT, class, record, size) }
 }
 
 /// Writes a record of the network lane.
 #[inline(always)]
 pub(crate) unsafe fn network(class: u32, record: *mut c_void, size: u32) {
-    unsafe { write(&NETWORK_RING, class, record, size) }
+    unsafe { write(&NETWORK_RING, &task::NETWORK_WAKE_AT, class, record, size) }
 }
 
 /// Writes a record of the file lane.
 #[inline(always)]
 pub(crate) unsafe fn file(class: u32, record: *mut c_void, size: u32) {
-    unsafe { write(&FILE_RING, class, record, size) }
+    unsafe { write(&FILE_RING, &task::FILE_WAKE_AT, class, record, size) }
 }
 
 #[inline(always)]
-unsafe fn write(ring: &RingBuf, class: u32, record: *mut c_void, size: u32) {
+unsafe fn write(ring: &RingBuf, wake_at: &impl Told, class: u32, record: *mut c_void, size: u32) {
     let Some(emitted) = COUNTERS.get_ptr_mut(class * slot::COUNT + slot::EMITTED) else { return };
     // Safety: the map's own cell of this CPU, and as many bytes as the record has.
     unsafe {
-        let flags = if *emitted % ASK_EVERY == 0 { wakeup(ring) } else { NO_WAKEUP };
+        let flags =
+            if *emitted % ASK_EVERY == 0 { wakeup(ring, task::told(wake_at) as u64) } else { NO_WAKEUP };
         if bpf_ringbuf_output(ring as *const _ as *mut c_void, record, size as u64, flags) == 0 {
             *emitted += 1;
         } else {
@@ -115,7 +117,7 @@ unsafe fn write(ring: &RingBuf, class: u32, record: *mut c_void, size: u32) {
 }
 
 #[inline(always)]
-unsafe fn wakeup(ring: &RingBuf) -> u64 {
+unsafe fn wakeup(ring: &RingBuf, at_bytes: u64) -> u64 {
     let waiting = unsafe { bpf_ringbuf_query(ring as *const _ as *mut c_void, AVAILABLE_DATA) };
-    if waiting.wrapping_sub(WAKE_AT_BYTES) < WAKE_WINDOW_BYTES { FORCE_WAKEUP } else { NO_WAKEUP }
+    if waiting.wrapping_sub(at_bytes) < WAKE_WINDOW_BYTES { FORCE_WAKEUP } else { NO_WAKEUP }
 }

@@ -36,6 +36,8 @@ macro_rules! told {
 // environment is wanted. Whether the kernel gives tasks as typed pointers (5.11 and
 // newer), which are followed without a helper call.
 told! { OWN_PID, WITH_ENVIRONMENT, TYPED_TASK,
+    // How full a ring is when its reader is woken, bytes.
+    PROCESS_WAKE_AT, NETWORK_WAKE_AT, FILE_WAKE_AT,
     // Whether `struct file` and `struct inode` have what is read of them in their first
     // words. Whether a `struct dentry` has parent, name and the room for a short name in
     // a row, and a `struct mount` parent, place and `struct vfsmount`.

@@ -86,7 +86,7 @@ pub struct Syscalls {
     /// Bytes of the ring of file events; as above.
     pub file_ring_bytes: u32,
     /// How often the rings are looked at, milliseconds. They are also looked at
-    /// when one of them holds a mebibyte.
+    /// when one of them is a quarter full, or holds a mebibyte.
     pub poll_every_ms: u64,
     /// The most processes that are remembered, ended ones included.
     pub max_processes: usize,
@@ -204,8 +204,8 @@ impl Default for Syscalls {
         Self {
             enabled: Enabled::Auto,
             // The kernel counts a ring twice as memory of the process.
-            process_ring_bytes: 2 << 20,
-            network_ring_bytes: 2 << 20,
+            process_ring_bytes: 1 << 20,
+            network_ring_bytes: 1 << 20,
             file_ring_bytes: 8 << 20,
             poll_every_ms: 40,
             max_processes: 32_768,

@@ -75,6 +75,7 @@ pub struct Ingest {
     flusher: JoinHandle<()>,
     adopter: JoinHandle<()>,
     upkeep: JoinHandle<()>,
+    tenants: SharedMapping,
 }
 
 // === impl Ingest ===
@@ -135,7 +136,7 @@ impl Ingest {
             config: config.clone(),
             metrics: metrics.clone(),
         };
-        let shared = Shared::new(lake, requests, mapping, metrics.clone(), &config, stop.clone());
+        let shared = Shared::new(lake, requests, mapping.clone(), metrics.clone(), &config, stop.clone());
         let tail = TailService { ingester, announcer, guard: Guard::default(), metrics, stop: stop.clone() };
         let (listen_addr, door) = (listeners.addr, Arc::clone(&listeners.door));
         Ok(Self {
@@ -147,8 +148,14 @@ impl Ingest {
             flusher: tokio::spawn(flush_loop.run()),
             adopter: tokio::spawn(adopter.run(stop.clone())),
             upkeep: tokio::spawn(upkeep.run()),
+            tenants: mapping,
             stop,
         })
+    }
+
+    /// The mapping by which rows are stamped, as it is at each moment.
+    pub fn tenants(&self) -> &SharedMapping {
+        &self.tenants
     }
 
     /// Where it listens, with the port that was taken.

@@ -8,6 +8,7 @@
 //! damaged/<ingester>/<number, 20 digits>.wal
 //! damaged/tables/<table>/tenant=<tenant>/date=<yyyy-mm-dd>/<name>.parquet
 //! orders/<tenant>/<number, 20 digits>.json
+//! grants/<id>/given.json, grants/<id>/revoked.json
 //! quarantine/<collector>/<incarnation>-<seq>.<table>.ipc
 //! checkpoints/<name>
 //! probes/<name>/…
@@ -29,6 +30,7 @@ const CHECKPOINTS: &str = "checkpoints";
 const PROBES: &str = "probes";
 const STAGING: &str = "staging";
 const ORDERS: &str = "orders";
+const GRANTS: &str = "grants";
 
 /// One object of a write-ahead log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +76,15 @@ pub struct OrderKey {
     pub number: u64,
 }
 
+/// What a person wrote about a right that somebody has for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GrantKey {
+    /// Unlike any other grant's: letters, digits and `-`; sorts by time.
+    pub id: String,
+    /// Whether it says that the grant is over, and not what is granted.
+    pub revoked: bool,
+}
+
 /// The folder that holds every ingester's log.
 pub fn wal_root() -> Path {
     Path::from(WAL)
@@ -112,6 +123,16 @@ pub fn staging(table: Table, ingester: &IngesterId, unique: &str) -> Path {
 /// The folder that holds the orders about all tenants.
 pub fn orders_root() -> Path {
     Path::from(ORDERS)
+}
+
+/// The folder that holds all grants.
+pub fn grants_root() -> Path {
+    Path::from(GRANTS)
+}
+
+/// After which keys the grants follow whose ids are not below this one.
+pub fn grants_before(id: &str) -> Path {
+    Path::from(format!("{GRANTS}/{id}"))
 }
 
 /// The name of a data file whose bytes have this CRC-32C.
@@ -229,6 +250,30 @@ impl OrderKey {
     }
 }
 
+// === impl GrantKey ===
+
+impl GrantKey {
+    /// The object's key.
+    pub fn path(&self) -> Path {
+        let what = if self.revoked { "revoked" } else { "given" };
+        Path::from(format!("{GRANTS}/{}/{what}.json", self.id))
+    }
+
+    /// Reads a key; `None` when it is not a grant's.
+    pub fn parse(path: &Path) -> Option<Self> {
+        let rest = path.as_ref().strip_prefix(GRANTS)?.strip_prefix('/')?;
+        let (id, file) = rest.split_once('/')?;
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let is_id = (1..=64).contains(&id.len()) && id.bytes().all(allowed);
+        let revoked = match file {
+            "given.json" => false,
+            "revoked.json" => true,
+            _ => return None,
+        };
+        is_id.then(|| Self { id: id.to_owned(), revoked })
+    }
+}
+
 fn padded_number(text: &str) -> Option<u64> {
     let padded = text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_digit());
     padded.then(|| text.parse().ok()).flatten()
@@ -280,6 +325,12 @@ mod tests {
         }
 
         #[test]
+        fn a_grant_key_reads_as_it_was_printed(id in "[A-Za-z0-9-]{1,64}", revoked: bool) {
+            let key = GrantKey { id, revoked };
+            prop_assert_eq!(GrantKey::parse(&key.path()), Some(key));
+        }
+
+        #[test]
         fn a_name_gives_its_checksum_back_and_one_without_gives_none(
             ingester in "[A-Za-z0-9_-][A-Za-z0-9._-]{0,30}", unique in "[0-9a-f]{32}", crc32c: u32,
         ) {
@@ -294,6 +345,7 @@ mod tests {
         fn no_path_panics(text in "\\PC{0,80}") {
             let path = Path::from(text);
             let _ = (WalKey::parse(&path), QuarantineKey::parse(&path), DataKey::parse(&path), OrderKey::parse(&path));
+            let _ = GrantKey::parse(&path);
         }
     }
 

@@ -48,7 +48,7 @@ pub use wal::{
 };
 
 use cache::WalCache;
-use keys::{DataKey, OrderKey, QuarantineKey, WalKey};
+use keys::{DataKey, GrantKey, OrderKey, QuarantineKey, WalKey};
 use store::Metered;
 use table::DeltaTable;
 
@@ -187,6 +187,24 @@ impl Lake {
 
     /// Writes an order if there is none of its number; durable on return.
     pub async fn put_order(&self, key: &OrderKey, bytes: Bytes) -> Result<(), LakeError> {
+        self.create(&key.path(), bytes).await
+    }
+
+    /// What is written about grants whose ids are not below `from`, in no order.
+    pub async fn grant_keys(&self, from: &str) -> Result<Vec<GrantKey>, LakeError> {
+        let (folder, after) = (keys::grants_root(), keys::grants_before(from));
+        let found: Result<Vec<_>, _> = self.store.list_with_offset(Some(&folder), &after).try_collect().await;
+        let found = found.map_err(|source| LakeError::store("list", &folder, source))?;
+        Ok(found.iter().filter_map(|meta| GrantKey::parse(&meta.location)).collect())
+    }
+
+    /// Reads what is written about a grant.
+    pub async fn read_grant(&self, key: &GrantKey) -> Result<Bytes, LakeError> {
+        self.get(&key.path()).await
+    }
+
+    /// Writes about a grant what nobody has written yet; durable on return.
+    pub async fn put_grant(&self, key: &GrantKey, bytes: Bytes) -> Result<(), LakeError> {
         self.create(&key.path(), bytes).await
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::QueryError;
+use crate::{KubernetesConfig, MappingRule, OidcConfig, QueryError};
 
 /// Where to listen, whom to let in, and how much a query may take.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,8 +19,16 @@ pub struct Config {
     pub tls_cert_file: Option<PathBuf>,
     /// Private key of both listeners, PEM.
     pub tls_key_file: Option<PathBuf>,
-    /// Who may log in, see [`crate::tokens`]. Without it nobody may.
+    /// Whose certificates clients may present instead of a token, PEM; nobody must.
+    pub client_ca_file: Option<PathBuf>,
+    /// Who may log in, see [`crate::tokens`]. Without it no token lets in.
     pub tokens_file: Option<PathBuf>,
+    /// Issuers whose JWTs let in.
+    pub oidc: Vec<OidcConfig>,
+    /// Who gets what by a certificate; who fits no rule needs a token.
+    pub certificates: Vec<MappingRule>,
+    /// Whether tokens that Kubernetes knows let in.
+    pub kubernetes: KubernetesConfig,
     /// What resources cost, see [`crate::Prices`]. Without it the built-in prices count.
     pub prices_file: Option<PathBuf>,
     /// Memory that all running queries share, bytes; beyond it they spill, then fail.
@@ -61,7 +69,11 @@ impl Default for Config {
             pgwire_listen: (Ipv4Addr::LOCALHOST, 4154).into(),
             tls_cert_file: None,
             tls_key_file: None,
+            client_ca_file: None,
             tokens_file: None,
+            oidc: Vec::new(),
+            certificates: Vec::new(),
+            kubernetes: KubernetesConfig::default(),
             prices_file: None,
             memory_bytes: 512 << 20,
             spill_bytes: 4 << 30,
@@ -88,8 +100,13 @@ impl Config {
                 "query.tls_cert_file and query.tls_key_file belong together: set both",
             ));
         }
+        if self.client_ca_file.is_some() && self.tls_cert_file.is_none() {
+            return Err(QueryError::config(
+                "query.client_ca_file needs query.tls_cert_file and query.tls_key_file: certificates are shown in TLS",
+            ));
+        }
         for (field, addr) in [("http_listen", self.http_listen), ("pgwire_listen", self.pgwire_listen)] {
-            let guarded = self.tls_cert_file.is_some() && self.tokens_file.is_some();
+            let guarded = self.tls_cert_file.is_some() && self.asks_who();
             if !addr.ip().is_loopback() && !guarded {
                 return Err(QueryError::config(format!(
                     "query.{field} {addr} is not loopback: set query.tls_cert_file, query.tls_key_file and \
@@ -114,6 +131,14 @@ impl Config {
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether there is any way by which somebody can be told from somebody else.
+    fn asks_who(&self) -> bool {
+        self.tokens_file.is_some()
+            || !self.oidc.is_empty()
+            || !self.certificates.is_empty()
+            || self.kubernetes.enabled
     }
 }
 

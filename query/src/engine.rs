@@ -43,9 +43,9 @@ pub use running::Running;
 pub use session::Session;
 
 use crate::gate::{self, Admitted};
+use crate::identity::{Identity, Owners, Refused};
 use crate::metrics::Metrics;
 use crate::record::QueryRecorder;
-use crate::tokens::TokenStore;
 use crate::{Code, Config, Principal, QueryError, RulesInUse};
 use account::{Account, Accounts};
 use admission::{Admission, Place, Places};
@@ -65,6 +65,10 @@ const SCHEDULED_PLACES: usize = 2;
 /// Their account.
 const SCHEDULED_ACCOUNT: &str = "_scheduled";
 
+/// How long whoever presents a wrong secret waits for the answer, so that one
+/// connection cannot try many.
+const REFUSED_AFTER: Duration = Duration::from_millis(100);
+
 /// By which way a query came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
@@ -82,7 +86,7 @@ pub enum Endpoint {
 pub struct Engine {
     config: Config,
     template: Template,
-    tokens: TokenStore,
+    identity: Identity,
     accounts: Arc<Accounts>,
     admission: Admission,
     scheduled: Admission,
@@ -139,15 +143,15 @@ impl Engine {
     ) -> Result<Arc<Self>, QueryError> {
         config.check()?;
         let metrics = Metrics::register(registry);
-        let template = Template::new(lake)?;
-        let tokens = TokenStore::open(config.tokens_file.clone())?;
+        let identity = Identity::open(config, Arc::clone(&lake), metrics.clone())?;
+        let template = Template::new(lake, Arc::clone(identity.grants()))?;
         let at_once = config.max_concurrent + 1;
         let base = Arc::clone(&template.environment);
         let scheduled = Places::alone(SCHEDULED_PLACES, config.max_queued);
         Ok(Arc::new(Self {
             accounts: Accounts::new(config, at_once, base, metrics.clone())?,
             template,
-            tokens,
+            identity,
             admission: Admission::new(Places::of(config), metrics.clone()),
             scheduled: Admission::new(scheduled, metrics.clone()),
             recorder: recorder.counted_by(metrics.clone()),
@@ -156,17 +160,31 @@ impl Engine {
         }))
     }
 
-    /// Who presents this token; `None` if nobody who may.
-    pub async fn authenticate(&self, token: &str) -> Option<Principal> {
-        let principal = self.tokens.authenticate(token, chrono::Utc::now());
-        self.metrics.login(principal.is_some());
+    /// Who presents this secret: a token of Bailiwick's, a JWT of an issuer, a token
+    /// that Kubernetes knows; `None` if nobody who may. Why is not told, and not at once.
+    pub async fn authenticate(&self, secret: &str) -> Option<Principal> {
+        let principal = self.identity.by_secret(secret).await.ok();
+        if principal.is_none() {
+            tokio::time::sleep(REFUSED_AFTER).await;
+        }
         principal
+    }
+
+    /// Who presents this certificate, DER, whose chain was checked; `None` if nobody who may.
+    pub async fn authenticate_certificate(&self, der: &[u8]) -> Option<Principal> {
+        self.identity.by_certificate(der).await.ok()
+    }
+
+    /// Tells whose namespaces and users are whose, for principals of Kubernetes; once.
+    pub fn set_owners(&self, owners: Arc<dyn Owners>) {
+        self.identity.set_owners(owners);
     }
 
     /// A session whose catalog holds only the principal's partitions. A table
     /// is pinned when it is first scanned and stays so for the session.
     pub async fn session(&self, principal: &Principal) -> Result<Session, QueryError> {
-        self.template.session(principal, self.account(principal)?.environment())
+        let principal = self.current(principal).await?;
+        self.template.session(&principal, self.account(&principal)?.environment())
     }
 
     /// Runs one statement. The answer starts once it is planned; dropping it
@@ -188,8 +206,13 @@ impl Engine {
         sql: &str,
         params: Vec<ScalarValue>,
     ) -> Result<Running, QueryError> {
-        let entry = self.recorder.begin(principal, endpoint, sql);
         let deadline = Instant::now() + Duration::from_millis(self.config.query_timeout_ms);
+        let current = self.current(principal).await;
+        let entry = self.recorder.begin(current.as_ref().unwrap_or(principal), endpoint, sql);
+        let principal = &match current {
+            Ok(principal) => principal,
+            Err(error) => return Err(entry.refused(error)),
+        };
         let admitted = match self.admit(principal, sql) {
             Ok(admitted) => admitted,
             Err(error) => return Err(entry.refused(error)),
@@ -222,7 +245,12 @@ impl Engine {
     /// The columns that a statement would answer with, and its parameters'
     /// types as far as they follow from it. Runs nothing.
     pub async fn describe(&self, principal: &Principal, sql: &str) -> Result<Described, QueryError> {
-        let entry = self.recorder.begin(principal, Endpoint::Pgwire, sql);
+        let current = self.current(principal).await;
+        let entry = self.recorder.begin(current.as_ref().unwrap_or(principal), Endpoint::Pgwire, sql);
+        let principal = &match current {
+            Ok(principal) => principal,
+            Err(error) => return Err(entry.refused(error)),
+        };
         let admitted = match self.admit(principal, sql) {
             Ok(admitted) => admitted,
             Err(error) => return Err(entry.refused(error)),
@@ -271,10 +299,17 @@ impl Engine {
         &self.metrics
     }
 
+    /// What a principal may do now, or that it may not any more.
+    async fn current(&self, principal: &Principal) -> Result<Principal, QueryError> {
+        self.identity.current(principal).await.map_err(|refused| match refused {
+            Refused::Unavailable | Refused::Busy => {
+                QueryError::new(Code::Unavailable, "it cannot be checked now who asks, try again")
+            }
+            _ => QueryError::new(Code::Unauthenticated, "the token has expired or was withdrawn"),
+        })
+    }
+
     fn admit(&self, principal: &Principal, sql: &str) -> Result<Admitted, QueryError> {
-        if !self.tokens.still_valid(principal, chrono::Utc::now()) {
-            return Err(QueryError::new(Code::Unauthenticated, "the token has expired or was withdrawn"));
-        }
         if sql.len() > self.config.max_sql_bytes {
             let limit = self.config.max_sql_bytes;
             return Err(QueryError::new(Code::TooLarge, format!("a statement may have {limit} bytes")));

@@ -15,13 +15,14 @@ use crate::{Code, QueryError, Role};
 const MAX_DEPTH: usize = 50;
 
 /// Functions that may stand where a table does. None reads a file or a URL.
-const TABLE_FUNCTIONS: [&str; 6] = [
+const TABLE_FUNCTIONS: [&str; 7] = [
     "generate_series",
     "range",
     "unnest",
     "pg_get_keywords",
     "_pg_expandarray",
     crate::history::FALCO_MATCHES,
+    crate::grants::GRANTS,
 ];
 
 const ALLOWED: &str = "ask with SELECT, WITH, VALUES, DESCRIBE or SHOW TABLES";

@@ -1,7 +1,7 @@
 //! The HTTP API.
 //!
 //! ```text
-//!   POST /api/v1/sql                 SQL text, or {"sql", "params"}     token
+//!   POST /api/v1/sql                 SQL text, or {"sql", "params"}     token or certificate
 //!   POST /api/v1/reports/chargeback  {"from", "to", "prices"}           token
 //!   POST /api/v1/rules/test          {"rules", "old", "from", "to"}     token
 //!   GET  /metrics                    Prometheus text                    token, open on loopback
@@ -18,14 +18,16 @@ mod request;
 mod serve;
 mod trial;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ::http::request::Parts;
 use ::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -47,6 +49,17 @@ const READY_FOR: Duration = Duration::from_secs(1);
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
 struct Peer(SocketAddr);
+
+/// The certificate that a connection's other end has shown, DER; its chain was checked.
+#[derive(Debug, Clone)]
+struct Shown(Arc<[u8]>);
+
+/// What a request says about who sent it.
+#[derive(Debug)]
+struct Credentials {
+    authorization: Option<HeaderValue>,
+    certificate: Option<Arc<[u8]>>,
+}
 
 #[derive(Clone)]
 struct App {
@@ -84,10 +97,11 @@ pub(crate) fn router(
 async fn sql(
     State(app): State<App>,
     query: Result<Query<SqlQuery>, axum::extract::rejection::QueryRejection>,
+    who: Credentials,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, QueryError> {
-    let principal = app.login(&headers).await?;
+    let principal = app.login(&who).await?;
     let Query(query) = query.map_err(|error| QueryError::new(Code::BadRequest, error.body_text()))?;
     let format = Format::wanted(query.format.as_deref(), &headers)?;
     let SqlRequest { sql, params } = SqlRequest::read(&headers, &whole(body)?)?;
@@ -97,10 +111,10 @@ async fn sql(
 
 async fn chargeback(
     State(app): State<App>,
-    headers: HeaderMap,
+    who: Credentials,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, QueryError> {
-    let principal = app.login(&headers).await?;
+    let principal = app.login(&who).await?;
     let request = ChargebackRequest::read(&whole(body)?)?;
     let prices = request.prices(&app.prices)?;
     let report = app.engine.chargeback(&principal, &prices, request.from, request.to).await?;
@@ -109,10 +123,10 @@ async fn chargeback(
 
 async fn try_rules(
     State(app): State<App>,
-    headers: HeaderMap,
+    who: Credentials,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, QueryError> {
-    let principal = app.login(&headers).await?;
+    let principal = app.login(&who).await?;
     let request = request::json(&whole(body)?)?;
     trial::stream(app.engine, principal, request, app.stop).await
 }
@@ -120,10 +134,10 @@ async fn try_rules(
 async fn metrics(
     State(app): State<App>,
     peer: Option<Extension<Peer>>,
-    headers: HeaderMap,
+    who: Credentials,
 ) -> Result<Response, QueryError> {
     let local = peer.is_some_and(|Extension(Peer(addr))| addr.ip().is_loopback());
-    if !local && app.login(&headers).await?.role() == Role::Tenant {
+    if !local && app.login(&who).await?.role() == Role::Tenant {
         return Err(QueryError::new(Code::NotAllowed, "metrics are for auditors and admins"));
     }
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -144,21 +158,41 @@ fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, QueryError> {
     })
 }
 
+fn bearer(authorization: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = authorization.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+// === impl Credentials ===
+
+impl<S: Send + Sync> FromRequestParts<S> for Credentials {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let authorization = parts.headers.get(header::AUTHORIZATION).cloned();
+        let certificate = parts.extensions.get::<Shown>().map(|shown| Arc::clone(&shown.0));
+        Ok(Self { authorization, certificate })
+    }
+}
+
 // === impl App ===
 
 impl App {
-    /// Who sent this request; without a valid token nobody.
-    async fn login(&self, headers: &HeaderMap) -> Result<Principal, QueryError> {
-        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = bearer.and_then(|text| {
-            let (scheme, token) = text.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        });
-        let missing =
-            || QueryError::new(Code::Unauthenticated, "send a token as `Authorization: Bearer <token>`");
-        let principal = self.engine.authenticate(token.ok_or_else(missing)?).await;
-        principal
-            .ok_or_else(|| QueryError::new(Code::Unauthenticated, "the token is not known or has expired"))
+    /// Who sent this request. A token decides where there is one; without, a
+    /// certificate may; without either it is nobody.
+    async fn login(&self, who: &Credentials) -> Result<Principal, QueryError> {
+        let refused = |message: &str| QueryError::new(Code::Unauthenticated, message);
+        let missing = "send a token as `Authorization: Bearer <token>`";
+        if let Some(authorization) = &who.authorization {
+            let token = bearer(authorization).ok_or_else(|| refused(missing))?;
+            let principal = self.engine.authenticate(token).await;
+            return principal.ok_or_else(|| refused("the token is not known or has expired"));
+        }
+        let Some(certificate) = &who.certificate else { return Err(refused(missing)) };
+        let principal = self.engine.authenticate_certificate(certificate).await;
+        principal.ok_or_else(|| {
+            refused("the certificate lets nobody in; send a token as `Authorization: Bearer <token>`")
+        })
     }
 
     async fn is_ready(&self) -> bool {

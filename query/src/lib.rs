@@ -11,7 +11,7 @@
 //! A tenant's session is built from its partitions alone: no filter keeps
 //! other tenants out, because a filter's error or timing tells of what it
 //! filtered. Entry points: [`Engine`] answers, [`Query`] listens,
-//! [`tokens`] says who may log in, [`chargeback`] is the arithmetic of invoices.
+//! [`tokens`] and [`grants`] say who may log in and see what, [`chargeback`] is the arithmetic of invoices.
 
 mod catalog;
 pub mod chargeback;
@@ -20,10 +20,12 @@ mod engine;
 mod error;
 mod functions;
 mod gate;
+pub mod grants;
 mod history;
 #[cfg(test)]
 mod hostile;
 mod http;
+mod identity;
 mod metrics;
 mod pg_catalog;
 mod pgwire;
@@ -47,6 +49,8 @@ pub use config::Config;
 pub use engine::{Endpoint, Engine, Running, Session};
 pub use error::{Code, QueryError};
 pub use history::{Change, Example, Progress, RuleReport, RulesInUse, Trial, TrialReport, look_up_names};
+pub use identity::mapping::MappingRule;
+pub use identity::{KubernetesConfig, OidcConfig, Owners};
 pub use principal::{InvalidNamespace, Namespace, Namespaces, Principal, Role, Scope};
 pub use record::QueryRecorder;
 
@@ -77,16 +81,17 @@ impl Query {
         stop: CancellationToken,
     ) -> Result<Self, QueryError> {
         config.check()?;
-        let tls = tls::acceptors(&config)?;
+        let tls = tls::Tls::open(&config)?;
         let (http_listener, http_addr) = bind("query.http_listen", config.http_listen).await?;
         let (pg_listener, pgwire_addr) = bind("query.pgwire_listen", config.pgwire_listen).await?;
         let prices = report::ServerPrices::open(config.prices_file.clone())?;
         let metrics = engine.metrics().clone();
         let app = http::router(Arc::clone(&engine), prices, metrics_text, stop.clone());
         let max = config.max_connections;
-        let http = http::serve(http_listener, tls.http, app, max, metrics, stop.clone());
-        let pgwire = pgwire::serve(pg_listener, tls.pgwire, engine, max, stop.clone());
-        let tasks = vec![tokio::spawn(http), tokio::spawn(pgwire)];
+        let follow = tls.clone().follow(metrics.clone(), stop.clone());
+        let http = http::serve(http_listener, tls.clone(), app, max, metrics, stop.clone());
+        let pgwire = pgwire::serve(pg_listener, tls, engine, max, stop.clone());
+        let tasks = vec![tokio::spawn(http), tokio::spawn(pgwire), tokio::spawn(follow)];
         Ok(Self { http_addr, pgwire_addr, stop, tasks })
     }
 

@@ -7,6 +7,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::identity::{Refused, Way};
+
 /// Counters of the query room; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -21,6 +23,7 @@ pub(crate) struct Metrics {
     turned_away: Family<TurnedAwayLabels, Counter>,
     logins: Family<LoginLabels, Counter>,
     connections: Family<ConnectionLabels, Counter>,
+    tls_reloads: Family<ReloadLabels, Counter>,
 }
 
 /// By which way, and how it ended.
@@ -37,12 +40,19 @@ struct TurnedAwayLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LoginLabels {
+    way: &'static str,
     outcome: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ConnectionLabels {
     listener: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
     outcome: &'static str,
 }
 
@@ -62,6 +72,7 @@ impl Metrics {
             turned_away: Family::default(),
             logins: Family::default(),
             connections: Family::default(),
+            tls_reloads: Family::default(),
         };
         let room = registry.sub_registry_with_prefix("bailiwick_query");
         room.register("running", "Queries that hold a place", metrics.running.clone());
@@ -76,8 +87,10 @@ impl Metrics {
         let duration = "From receipt to the last row";
         room.register_with_unit("duration", duration, Unit::Seconds, metrics.duration.clone());
         room.register("unrecorded", "Queries whose record could not be queued", metrics.unrecorded.clone());
-        room.register("logins", "Tokens presented", metrics.logins.clone());
+        room.register("logins", "Tokens and certificates presented", metrics.logins.clone());
         room.register("connections", "Connections by fate", metrics.connections.clone());
+        let reloads = "Changed certificates, taken up or refused";
+        room.register("tls_reloads", reloads, metrics.tls_reloads.clone());
         metrics
     }
 
@@ -86,9 +99,18 @@ impl Metrics {
         self.turned_away.get_or_create(&TurnedAwayLabels { queue }).inc();
     }
 
-    pub(crate) fn login(&self, accepted: bool) {
-        let outcome = if accepted { "accepted" } else { "refused" };
-        self.logins.get_or_create(&LoginLabels { outcome }).inc();
+    pub(crate) fn login(&self, way: Way, refused: Option<Refused>) {
+        let (outcome, reason) = refused.map_or(("accepted", ""), |refused| ("refused", refused.as_str()));
+        self.logins.get_or_create(&LoginLabels { way: way.as_str(), outcome, reason }).inc();
+    }
+
+    pub(crate) fn tls_reload(&self, outcome: &'static str) {
+        self.tls_reloads.get_or_create(&ReloadLabels { outcome }).inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn tls_reloads(&self, outcome: &'static str) -> u64 {
+        self.tls_reloads.get_or_create(&ReloadLabels { outcome }).get()
     }
 
     pub(crate) fn connection(&self, listener: &'static str, outcome: &'static str) {

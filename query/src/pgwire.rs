@@ -31,10 +31,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
+use crate::tls::Tls;
 use cancel::Cancels;
 use connection::Connection;
 
@@ -47,7 +47,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// What every connection shares.
 struct Server {
     engine: Arc<Engine>,
-    tls: Option<TlsAcceptor>,
+    tls: Tls,
     cancels: Arc<Cancels>,
     stop: CancellationToken,
 }
@@ -55,7 +55,7 @@ struct Server {
 /// Answers connections until stopped.
 pub(crate) async fn serve(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Tls,
     engine: Arc<Engine>,
     max_connections: usize,
     stop: CancellationToken,

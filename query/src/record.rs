@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bailiwick_proto::Table;
+use bailiwick_proto::ids::CLUSTER_TENANT;
 use bailiwick_proto::ship::MemorySender;
+use bailiwick_proto::{Table, TenantId};
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{
     ArrayRef, Int64Array, ListBuilder, RecordBatch, StringBuilder, StringDictionaryBuilder,
@@ -14,10 +15,12 @@ use datafusion::arrow::datatypes::{DataType, Field, Int32Type};
 use datafusion::arrow::error::ArrowError;
 
 use crate::metrics::{Metrics, QueryLabels};
-use crate::{Code, Endpoint, Principal, QueryError};
+use crate::{Code, Endpoint, Principal, QueryError, Role};
 
 /// How much of a statement is kept.
 const SQL_BYTES: usize = 64 << 10;
+/// As which endpoint the use of a grant stands in `queries`.
+const GRANT: &str = "grant";
 /// How much of an error is kept.
 const ERROR_BYTES: usize = 2 << 10;
 
@@ -44,7 +47,7 @@ pub(crate) struct Entry {
     row: Option<Row>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Row {
     time: DateTime<Utc>,
     owner: String,
@@ -54,6 +57,8 @@ struct Row {
     tenant_scope: Vec<String>,
     endpoint: &'static str,
     sql: String,
+    /// Further rows that say by which grants it was asked, for those whose rows they open.
+    grants: Vec<Row>,
 }
 
 /// How it ended.
@@ -62,6 +67,8 @@ struct End<'a> {
     error: Option<&'a QueryError>,
     rows: u64,
     bytes: u64,
+    /// Whether it is told how much.
+    answered: bool,
 }
 
 // === impl QueryRecorder ===
@@ -89,12 +96,23 @@ impl QueryRecorder {
             tenant_scope: principal.scope().names(),
             endpoint: endpoint.as_str(),
             sql: cut(sql, SQL_BYTES).to_owned(),
+            grants: Vec::new(),
         };
+        let grants = row.uses(principal);
+        let row = Row { grants, ..row };
         Entry { recorder: self.clone(), began: Instant::now(), row: Some(row) }
     }
 
     fn send(&self, row: &Row, end: &End<'_>, duration_us: i64) {
         self.count(row, end, duration_us);
+        self.push(row, end, duration_us);
+        for row in &row.grants {
+            // An error may quote other tenants' values; how much was answered may be theirs.
+            self.push(row, &End { error: None, answered: false, ..*end }, duration_us);
+        }
+    }
+
+    fn push(&self, row: &Row, end: &End<'_>, duration_us: i64) {
         let sent = self.shared.batch(row, end, duration_us).map_err(|error| error.to_string());
         let sent = sent.and_then(|batch| {
             self.shared.rows.push(Table::Queries, &batch).map_err(|error| error.to_string())
@@ -113,6 +131,34 @@ impl QueryRecorder {
         metrics.rows.inc_by(end.rows);
         metrics.bytes.inc_by(end.bytes);
         metrics.duration.observe(duration_us as f64 / 1e6);
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    /// That a grant was used, once for each tenant whose rows it opens and whose
+    /// record this query would not be otherwise. The statement is not repeated:
+    /// it may speak of other tenants.
+    fn uses(&self, principal: &Principal) -> Vec<Self> {
+        let mut uses = Vec::new();
+        for grant in principal.grants() {
+            let opened = grant.tenants.iter().map(TenantId::as_str);
+            let opened = opened.filter(|tenant| !principal.own().scope.sees(tenant));
+            let owners: Vec<&str> = match grant.role {
+                Role::Tenant => opened.collect(),
+                Role::Auditor | Role::Admin => vec![CLUSTER_TENANT],
+            };
+            uses.extend(owners.into_iter().map(|owner| Self {
+                owner: owner.to_owned(),
+                role: grant.role.as_str(),
+                tenant_scope: vec![if grant.role == Role::Tenant { owner } else { "*" }.to_owned()],
+                endpoint: GRANT,
+                sql: format!("-- grant {} by {} until {}", grant.id, grant.by, grant.until.to_rfc3339()),
+                ..self.clone()
+            }));
+        }
+        uses
     }
 }
 
@@ -141,9 +187,9 @@ impl Shared {
                 "sql" => text(&row.sql),
                 "outcome" => text(end.outcome),
                 "error" => one_text(error.as_deref()),
-                "rows" => number(end.rows as i64),
-                "bytes" => number(end.bytes as i64),
-                "duration_us" => number(duration_us),
+                "rows" => number(end.answered.then_some(end.rows as i64)),
+                "bytes" => number(end.answered.then_some(end.bytes as i64)),
+                "duration_us" => number(Some(duration_us)),
                 _ => new_null_array(field.data_type(), 1),
             }
         };
@@ -152,7 +198,7 @@ impl Shared {
     }
 }
 
-fn number(value: i64) -> ArrayRef {
+fn number(value: Option<i64>) -> ArrayRef {
     Arc::new(Int64Array::from(vec![value]))
 }
 
@@ -188,26 +234,32 @@ impl Entry {
     /// It was not let in; the error comes back to be returned.
     pub(crate) fn refused(mut self, error: QueryError) -> QueryError {
         let error = error.of_query(self.query_id());
-        self.finish(&End { outcome: "refused", error: Some(&error), rows: 0, bytes: 0 });
+        self.finish(&End { outcome: "refused", error: Some(&error), rows: 0, bytes: 0, answered: true });
         error
     }
 
     /// It did not get as far as its first row; the error comes back to be returned.
     pub(crate) fn failed(mut self, error: QueryError) -> QueryError {
         let error = error.of_query(self.query_id());
-        self.finish(&End { outcome: outcome(&error), error: Some(&error), rows: 0, bytes: 0 });
+        self.finish(&End {
+            outcome: outcome(&error),
+            error: Some(&error),
+            rows: 0,
+            bytes: 0,
+            answered: true,
+        });
         error
     }
 
     /// It ended after `rows` rows.
     pub(crate) fn ended(mut self, how: Result<(), &QueryError>, rows: u64, bytes: u64) {
         let outcome = how.map_or_else(outcome, |()| "ok");
-        self.finish(&End { outcome, error: how.err(), rows, bytes });
+        self.finish(&End { outcome, error: how.err(), rows, bytes, answered: true });
     }
 
     /// Nobody wanted its further rows.
     pub(crate) fn cancelled(mut self, rows: u64, bytes: u64) {
-        self.finish(&End { outcome: "cancelled", error: None, rows, bytes });
+        self.finish(&End { outcome: "cancelled", error: None, rows, bytes, answered: true });
     }
 
     /// It was only looked at.
@@ -227,7 +279,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.finish(&End { outcome: "cancelled", error: None, rows: 0, bytes: 0 });
+        self.finish(&End { outcome: "cancelled", error: None, rows: 0, bytes: 0, answered: true });
     }
 }
 

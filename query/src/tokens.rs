@@ -33,7 +33,8 @@ use crate::{Namespace, Namespaces, Role};
 
 pub(crate) use store::TokenStore;
 
-const PREFIX: &str = "bwk_";
+/// How every token begins.
+pub(crate) const PREFIX: &str = "bwk_";
 const SECRET_BYTES: usize = 32;
 /// Files beyond this are not token files.
 const MAX_FILE_BYTES: u64 = 16 << 20;

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where; all of this is tests")]
 
+mod access;
 mod alerts;
 mod buckets;
 mod clients;

@@ -18,15 +18,19 @@ fn the_documented_file_changes_nothing() {
 /// names of all fields, from how the defaults print themselves.
 #[test]
 fn the_documented_file_tells_every_field() {
-    let printed = format!("{:#?}", Config::default());
+    // Entries of lists have fields as well.
+    let printed = format!("{:#?}\n{:#?}", Config::default(), read(&with_all_set()).unwrap().query);
     let fields =
         printed.lines().filter_map(|line| line.trim().split_once(": ").map(|(name, _)| name.to_owned()));
+    // Names in quotes are values: of claims.
+    let fields = fields.filter(|name| !name.starts_with('"'));
     let named = |field: &str| {
         let line = |line: &str| {
             let line = line.trim_start_matches("# ");
             line.starts_with(&format!("{field} ="))
                 || line == format!("[{field}]")
                 || line.ends_with(&format!(".{field}]"))
+                || line.ends_with(&format!(".{field}]]"))
         };
         DOCUMENTED.lines().any(line)
     };
@@ -41,15 +45,24 @@ fn the_documented_file_tells_every_field() {
 /// of their comments.
 #[test]
 fn what_is_commented_out_can_be_set() {
+    let read = read(&with_all_set()).unwrap();
+    assert!(read.query.oidc.len() == 1 && read.query.oidc[0].map.len() == 2, "{:?}", read.query.oidc);
+    assert!(read.query.certificates.len() == 2 && read.query.kubernetes.map.len() == 1);
+}
+
+/// The documented file with all that is commented out.
+fn with_all_set() -> String {
     let is_field = |line: &str| {
         line.strip_prefix("# ")
             .and_then(|rest| rest.split_once(" = "))
             .is_some_and(|(name, _)| !name.contains(' '))
     };
-    let set =
-        |line: &str| if is_field(line) { line.trim_start_matches("# ").to_owned() } else { line.to_owned() };
-    let text = DOCUMENTED.lines().map(set).collect::<Vec<_>>().join("\n");
-    read(&text).unwrap();
+    let is_section = |line: &str| line.starts_with("# [[") && line.ends_with("]]");
+    let set = |line: &str| match is_field(line) || is_section(line) {
+        true => line.trim_start_matches("# ").to_owned(),
+        false => line.to_owned(),
+    };
+    DOCUMENTED.lines().map(set).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -124,11 +124,23 @@ fn attached(config: &Syscalls, kernel: &Resolved) -> Result<Ebpf, Missing> {
         loader.map_max_entries(name, bytes);
     }
     let mut values = kernel.told.clone();
-    values.extend([("OWN_PID", std::process::id()), ("WITH_ENVIRONMENT", config.environment.into())]);
+    values.extend([
+        ("OWN_PID", std::process::id()),
+        ("WITH_ENVIRONMENT", config.environment.into()),
+        ("PROCESS_WAKE_AT", wake_at(config.process_ring_bytes)),
+        ("NETWORK_WAKE_AT", wake_at(config.network_ring_bytes)),
+        ("FILE_WAKE_AT", wake_at(config.file_ring_bytes)),
+    ]);
     let object = immediates::written(OBJECT, kernel.cast, &values).map_err(damaged)?;
     let mut ebpf = loader.load(&object).map_err(|error| refused("load", &error))?;
     attach(&mut ebpf, config.only_processes)?;
     Ok(ebpf)
+}
+
+/// How full a ring is when its reader is woken, bytes: late enough that its timer
+/// mostly comes first, early enough that there is room until it runs.
+fn wake_at(ring_bytes: u32) -> u32 {
+    (ring_bytes / 4).min(1 << 20)
 }
 
 fn attach(ebpf: &mut Ebpf, only_processes: bool) -> Result<(), Missing> {

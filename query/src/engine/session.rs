@@ -15,6 +15,7 @@ use object_store::ObjectStore;
 use url::Url;
 
 use crate::catalog;
+use crate::grants::{GRANTS, GrantBook, Grants};
 use crate::history::{FALCO_MATCHES, FalcoMatches, RulesInUse};
 use crate::{Principal, QueryError, functions, pg_catalog};
 
@@ -38,6 +39,7 @@ pub(super) struct Template {
     /// Store and caches; memory and disk are an account's.
     pub(super) environment: Arc<RuntimeEnv>,
     pub(super) rules: RulesInUse,
+    grants: Arc<GrantBook>,
 }
 
 /// The one store that there is. The engine's own registry would also reach
@@ -66,7 +68,7 @@ impl std::fmt::Debug for Session {
 // === impl Template ===
 
 impl Template {
-    pub(super) fn new(lake: Arc<Lake>) -> Result<Self, QueryError> {
+    pub(super) fn new(lake: Arc<Lake>, grants: Arc<GrantBook>) -> Result<Self, QueryError> {
         let environment = RuntimeEnvBuilder::new()
             .with_object_store_registry(Arc::new(OnlyTheBucket { store: lake.store() }))
             .build_arc()?;
@@ -83,7 +85,7 @@ impl Template {
         for name in UNBOUNDED {
             state.deregister_udf(name)?;
         }
-        Ok(Self { lake, state, environment, rules: RulesInUse::default() })
+        Ok(Self { lake, state, environment, rules: RulesInUse::default(), grants })
     }
 
     pub(super) fn session(
@@ -100,6 +102,8 @@ impl Template {
         functions::register(&context);
         let matches = FalcoMatches::new(tables, self.rules.clone());
         context.register_udtf(FALCO_MATCHES, Arc::new(matches));
+        let grants = Grants::new(Arc::clone(&self.grants), principal.clone());
+        context.register_udtf(GRANTS, Arc::new(grants));
         pg_catalog::install(&context, principal)?;
         Ok(Session { context })
     }

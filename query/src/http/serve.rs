@@ -15,8 +15,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::Peer;
+use super::{Peer, Shown};
 use crate::metrics::Metrics;
+use crate::tls::Tls;
 
 /// How long a client may take for its handshake, and for each request's headers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,7 +29,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// Answers until stopped; then every connection is gone.
 pub(crate) async fn serve(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Tls,
     app: Router,
     max_connections: usize,
     metrics: Metrics,
@@ -54,7 +55,7 @@ pub(crate) async fn serve(
             },
             () = stop.cancelled() => break,
         };
-        let (app, tls, stop) = (app.clone().layer(Extension(Peer(peer))), tls.clone(), stop.clone());
+        let (app, tls, stop) = (app.clone().layer(Extension(Peer(peer))), tls.now().http, stop.clone());
         let metrics = metrics.clone();
         connections.spawn(async move {
             let outcome = connection(tcp, tls, app, stop).await;
@@ -81,7 +82,14 @@ async fn connection(
     match tls {
         None => requests(tcp, app, stop).await,
         Some(tls) => match timeout(PATIENCE, tls.accept(tcp)).await {
-            Ok(Ok(stream)) => requests(stream, app, stop).await,
+            Ok(Ok(stream)) => {
+                let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+                let app = match shown {
+                    Some(certificate) => app.layer(Extension(Shown(Arc::from(certificate.as_ref())))),
+                    None => app,
+                };
+                requests(stream, app, stop).await
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "tls handshake failed");
                 "tls_failed"

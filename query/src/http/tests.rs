@@ -279,6 +279,6 @@ async fn with_a_certificate_it_speaks_tls_and_nothing_else() {
     assert!(server.post("/api/v1/sql", "SELECT 1").send().await.is_err(), "clear text was answered");
 
     let broken = Config { tls_cert_file: Some(cert.clone()), tls_key_file: Some(cert), ..Config::default() };
-    let error = crate::tls::acceptors(&broken).err().unwrap().to_string();
+    let error = crate::tls::Tls::open(&broken).err().unwrap().to_string();
     assert!(error.contains("query.tls_key_file"), "{error}");
 }

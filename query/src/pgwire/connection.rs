@@ -73,7 +73,7 @@ impl Connection {
 
     /// Answers messages until the client leaves or the server stops.
     pub(super) async fn run(mut self, socket: TcpStream) -> io::Result<()> {
-        let Ok(socket) = timeout(STARTUP_PATIENCE, negotiate_tls(socket, self.server.tls.clone())).await
+        let Ok(socket) = timeout(STARTUP_PATIENCE, negotiate_tls(socket, self.server.tls.now().pgwire)).await
         else {
             return Ok(());
         };
@@ -184,6 +184,14 @@ impl Connection {
         let (cancelled, stop) = (session.cancellable.start(), self.server.stop.clone());
         let interrupt = Interrupt::new(cancelled, stop, self.settings.statement_timeout());
         Ok((&session.principal, interrupt))
+    }
+}
+
+/// The certificate that the other end has shown, DER; its chain was checked.
+pub(super) fn shown(socket: &Socket) -> Option<Vec<u8>> {
+    match socket.get_ref() {
+        MaybeTls::Tls(tls) => tls.get_ref().1.peer_certificates()?.first().map(|der| der.to_vec()),
+        _ => None,
     }
 }
 

@@ -8,9 +8,10 @@ use pgwire::messages::startup::{
 };
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage, ProtocolVersion};
 
-use super::connection::{Connection, LoggedIn, Socket, next_message, send};
+use super::connection::{Connection, LoggedIn, Socket, next_message, send, shown};
 use super::failure::Failure;
 use super::settings::REPORTED;
+use crate::Principal;
 use crate::pg_catalog::DATABASE;
 
 /// Startup and password messages are short; nobody is known yet.
@@ -35,11 +36,7 @@ impl Connection {
             return Err(Failure::fatal("28000", "connections from other machines must be encrypted")
                 .hint("connect with sslmode=require or stricter"));
         }
-        let Some(token) = password(socket).await? else { return Ok(false) };
-        let Some(principal) = self.server.engine.authenticate(&token).await else {
-            return Err(Failure::fatal("28P01", "password authentication failed")
-                .hint("the password is a Bailiwick token, see: bailiwick token create"));
-        };
+        let Some(principal) = self.log_in(socket).await? else { return Ok(false) };
         check_database(&startup)?;
         self.take_up(&startup)?;
         let cancellable = self.server.cancels.join(version);
@@ -51,6 +48,23 @@ impl Connection {
         send(socket, PgWireBackendMessage::BackendKeyData(BackendKeyData::new(key.0, key.1))).await?;
         self.ready(socket).await?;
         Ok(true)
+    }
+
+    /// Who it is: by a certificate that lets somebody in, else by what comes as
+    /// the password. `None` if the client leaves instead.
+    async fn log_in(&self, socket: &mut Socket) -> Result<Option<Principal>, Failure> {
+        let engine = &self.server.engine;
+        if let Some(certificate) = shown(socket)
+            && let Some(principal) = engine.authenticate_certificate(&certificate).await
+        {
+            return Ok(Some(principal));
+        }
+        let Some(token) = password(socket).await? else { return Ok(None) };
+        let refused = || {
+            Failure::fatal("28P01", "password authentication failed")
+                .hint("the password is a Bailiwick token, see: bailiwick token create")
+        };
+        engine.authenticate(&token).await.ok_or_else(refused).map(Some)
     }
 
     /// Settings from the startup message. What is not known is left alone:

@@ -4,5 +4,5 @@ mod bucket;
 mod clients;
 mod hostile;
 pub(crate) mod messages;
-mod psql;
+pub(crate) mod psql;
 pub(crate) mod raw;

@@ -11,7 +11,8 @@ use chrono::{DateTime, Utc};
 use subtle::ConstantTimeEq;
 
 use super::{Token, hash, list, name_in};
-use crate::principal::Credential;
+use crate::identity::{Known as KnownPrincipal, Refused};
+use crate::principal::{Credential, Rights};
 use crate::{Principal, QueryError};
 
 /// How often the file is looked at, at most.
@@ -56,28 +57,28 @@ impl TokenStore {
 
     /// Who presents this token. The whole token's hash is compared, in a time
     /// that tells nothing about where it differs.
-    pub(crate) fn authenticate(&self, token: &str, now: DateTime<Utc>) -> Option<Principal> {
-        let (name, presented) = (name_in(token)?, hash(token));
+    pub(crate) fn authenticate(&self, token: &str, now: DateTime<Utc>) -> Result<KnownPrincipal, Refused> {
+        let (name, presented) = (name_in(token).ok_or(Refused::Malformed)?, hash(token));
         self.with_current(|tokens| {
-            let known = tokens.get(name)?;
+            let known = tokens.get(name).ok_or(Refused::Unknown)?;
             let same: bool = known.hash.ct_eq(&presented).into();
-            if !same || known.expired(now) {
-                return None;
+            if !same {
+                return Err(Refused::Unknown);
             }
-            let credential = Credential { hash: known.hash, expires: known.expires };
-            Some(principal(known).with_credential(credential))
+            if known.expired(now) {
+                return Err(Refused::Expired);
+            }
+            let credential = Credential::Token { hash: known.hash };
+            Ok(KnownPrincipal { name: known.name.clone(), rights: rights(known), credential })
         })
     }
 
     /// Whether what somebody logged in with would still let them in, as what they are.
-    pub(crate) fn still_valid(&self, asking: &Principal, now: DateTime<Utc>) -> bool {
-        let Some(credential) = asking.credential() else { return true };
+    pub(crate) fn still_valid(&self, principal: &Principal, now: DateTime<Utc>) -> bool {
+        let Some(Credential::Token { hash }) = principal.credential() else { return false };
         self.with_current(|tokens| {
-            tokens.get(asking.name()).is_some_and(|known| {
-                known.hash == credential.hash
-                    && !known.expired(now)
-                    && known.role == asking.role()
-                    && principal(known).scope() == asking.scope()
+            tokens.get(principal.name()).is_some_and(|known| {
+                known.hash == *hash && !known.expired(now) && rights(known) == *principal.own()
             })
         })
     }
@@ -123,12 +124,11 @@ impl Known {
     }
 }
 
-/// What a token makes of its bearer.
-fn principal(token: &Token) -> Principal {
-    let principal = Principal::new(&token.name, token.role, token.tenants.iter().cloned());
+fn rights(token: &Token) -> Rights {
+    let rights = Rights::new(token.role, token.tenants.iter().cloned());
     match &token.namespaces {
-        Some(namespaces) => principal.limited_to(namespaces.clone()),
-        None => principal,
+        Some(namespaces) => rights.limited_to(namespaces.clone()),
+        None => rights,
     }
 }
 

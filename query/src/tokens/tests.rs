@@ -17,6 +17,10 @@ fn open(file: &Path) -> TokenStore {
     TokenStore::open(Some(file.to_owned())).unwrap()
 }
 
+fn principal(store: &TokenStore, token: &str, now: DateTime<Utc>) -> Option<crate::Principal> {
+    store.authenticate(token, now).ok().map(crate::identity::Known::principal)
+}
+
 #[test]
 fn a_token_opens_exactly_what_it_says_until_it_expires() {
     let folder = tempfile::tempdir().unwrap();
@@ -26,11 +30,11 @@ fn a_token_opens_exactly_what_it_says_until_it_expires() {
     let admin = create(&file, "root", Role::Admin, &[], None, now()).unwrap();
     assert!(secret.starts_with("bwk_grafana-acme_") && secret.len() > 64);
     let store = open(&file);
-    let principal = store.authenticate(&secret, now()).unwrap();
+    let principal = self::principal(&store, &secret, now()).unwrap();
     assert_eq!((principal.name(), principal.role()), ("grafana-acme", Role::Tenant));
     assert!(principal.sees(&acme()) && !principal.sees(&TenantId::host()));
-    assert!(store.authenticate(&admin, now()).unwrap().sees(&TenantId::host()));
-    assert!(store.authenticate(&secret, expires).is_none());
+    assert!(self::principal(&store, &admin, now()).unwrap().sees(&TenantId::host()));
+    assert!(store.authenticate(&secret, expires).is_err());
     assert!(store.still_valid(&principal, now()) && !store.still_valid(&principal, expires));
 }
 
@@ -62,9 +66,9 @@ fn what_is_not_a_whole_token_opens_nothing() {
         &format!("{secret}0"),
         &mixed,
     ] {
-        assert!(store.authenticate(wrong, now()).is_none(), "{wrong}");
+        assert!(store.authenticate(wrong, now()).is_err(), "{wrong}");
     }
-    assert!(TokenStore::open(None).unwrap().authenticate(&secret, now()).is_none());
+    assert!(TokenStore::open(None).unwrap().authenticate(&secret, now()).is_err());
 }
 
 #[test]
@@ -73,17 +77,17 @@ fn a_changed_file_is_taken_up_and_a_broken_one_is_not() {
     let file = folder.path().join("tokens.yaml");
     let first = create(&file, "first", Role::Admin, &[], None, now()).unwrap();
     let store = open(&file);
-    let known = store.authenticate(&first, now()).unwrap();
+    let known = principal(&store, &first, now()).unwrap();
     let look_again = || std::thread::sleep(std::time::Duration::from_millis(260));
     let second = create(&file, "second", Role::Admin, &[], None, now()).unwrap();
     look_again();
-    assert!(store.authenticate(&second, now()).is_some() && store.still_valid(&known, now()));
+    assert!(store.authenticate(&second, now()).is_ok() && store.still_valid(&known, now()));
     fs::write(&file, "tokens: [").unwrap();
     look_again();
-    assert!(store.authenticate(&second, now()).is_some());
+    assert!(store.authenticate(&second, now()).is_ok());
     fs::write(&file, "tokens: []").unwrap();
     look_again();
-    assert!(store.authenticate(&second, now()).is_none() && !store.still_valid(&known, now()));
+    assert!(store.authenticate(&second, now()).is_err() && !store.still_valid(&known, now()));
 }
 
 #[test]

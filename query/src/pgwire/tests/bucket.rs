@@ -54,7 +54,7 @@ impl Served {
         let engine = Engine::new(&config, filled().await, recorder, &mut Registry::default()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (addr, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let tls = crate::tls::acceptors(&config).unwrap().pgwire;
+        let tls = crate::tls::Tls::open(&config).unwrap();
         tokio::spawn(super::super::serve(listener, tls, engine, config.max_connections, stop.clone()));
         Self { addr, admin, tenant, stop, _folder: folder, _recorded: recorded }
     }

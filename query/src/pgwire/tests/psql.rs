@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Output};
 
 /// psql with somebody's token.
-pub(super) struct Psql {
+pub(crate) struct Psql {
     addr: SocketAddr,
     token: String,
 }
@@ -13,7 +13,7 @@ pub(super) struct Psql {
 
 impl Psql {
     /// psql as the holder of a token; `None`, and why, where there is no psql.
-    pub(super) fn of(addr: SocketAddr, token: &str) -> Option<Self> {
+    pub(crate) fn of(addr: SocketAddr, token: &str) -> Option<Self> {
         if Command::new("psql").arg("--version").output().is_ok() {
             return Some(Self { addr, token: token.to_owned() });
         }
@@ -26,12 +26,12 @@ impl Psql {
     }
 
     /// Runs one command or text; its output, or what it printed as an error.
-    pub(super) async fn run(&self, text: &str) -> Result<String, String> {
+    pub(crate) async fn run(&self, text: &str) -> Result<String, String> {
         self.run_with(&[], text).await
     }
 
     /// The same with settings from the start.
-    pub(super) async fn run_with(&self, environment: &[(&str, &str)], text: &str) -> Result<String, String> {
+    pub(crate) async fn run_with(&self, environment: &[(&str, &str)], text: &str) -> Result<String, String> {
         let mut command = Command::new("psql");
         command
             .args(["-X", "-A", "-F", "|", "-P", "footer=off", "-v", "VERBOSITY=verbose", "-c", text])
