@@ -95,15 +95,17 @@ impl Load {
         }
     }
 
-    /// Repetitions of one window: few enough for any ring, many enough for a clock.
+    /// Repetitions of one window: few enough for any ring and for a turn on a busy
+    /// processor, many enough for a clock.
     pub fn repetitions(self) -> usize {
         match self {
-            Self::Rejected => 20_000,
-            Self::Switches => 2_000,
+            Self::Rejected => 5_000,
+            Self::Switches => 200,
             // As many descriptors as any limit leaves room for.
             Self::Open => 500,
-            Self::OneFile | Self::Files => 2_000,
-            Self::Program => 60,
+            Self::OneFile => 500,
+            Self::Files => 1_000,
+            Self::Program => 10,
         }
     }
 }

@@ -340,5 +340,3 @@ impl Classes {
 mod oracle;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tricky;

@@ -1,6 +1,7 @@
 //! The fuzz targets' functions over mutated seeds, with a stable compiler.
 //!
 //! Seeds are Falco's own cases where they are present, and a few of ours.
+//! `BAILIWICK_FUZZ_INPUTS=1000000` looks for longer.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-/// How many inputs of each kind.
+/// How many inputs of each kind, unless the environment asks for others.
 const INPUTS: u32 = 4_000;
 
 const CONDITIONS: &[&str] = &[
@@ -117,8 +118,9 @@ fn apply(data: &mut Vec<u8>, edit: &Edit, other: &[u8]) {
 
 fn run(seeds: &[String], target: fn(&[u8])) {
     seeds.iter().for_each(|seed| target(seed.as_bytes()));
-    let mut runner =
-        TestRunner::new(Config { cases: INPUTS, failure_persistence: None, ..Config::default() });
+    let asked = std::env::var("BAILIWICK_FUZZ_INPUTS").ok();
+    let cases = asked.map_or(INPUTS, |text| text.parse().expect("BAILIWICK_FUZZ_INPUTS is a number"));
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let input =
         (any::<prop::sample::Index>(), any::<prop::sample::Index>(), prop::collection::vec(edit(), 0..8));
     let outcome = runner.run(&input, |(seed, other, edits)| {

@@ -11,6 +11,8 @@ use crate::filter::{self, Check, Expr, Op};
 use crate::loader::{RuleText, load};
 use crate::{Output, corpus};
 
+mod tricky;
+
 const PUBLIC: bool = true;
 
 /// Rows as a batch of a table, from JSON objects keyed by column.

@@ -4,8 +4,7 @@
 use bailiwick_proto::Table;
 use serde_json::{Value, json};
 
-use super::tests::{batch, compile, rule};
-use super::*;
+use super::{Matching, Source, batch, compile, rule};
 use crate::loader::{RuleText, load};
 
 const SHELL: usize = 0;
@@ -14,6 +13,100 @@ const FAILED: usize = 2;
 const IPV4: usize = 3;
 const IPV6: usize = 4;
 const BARE: usize = 5;
+
+const EVERY: &[usize] = &[SHELL, OPEN, FAILED, IPV4, IPV6, BARE];
+
+/// Conditions, and the rows that they match.
+const MATCHES: &[(&str, &[usize])] = &[
+    // Nothing is in an empty list, whatever the field.
+    ("proc.name in ()", &[]),
+    ("not proc.name in ()", EVERY),
+    ("fd.name pmatch ()", &[]),
+    ("fd.sport in ()", &[]),
+    // A null is neither equal nor different.
+    ("not proc.name != sh", &[SHELL, BARE]),
+    ("not (proc.name = sh or proc.name exists)", &[BARE]),
+    ("not not proc.name = sh", &[SHELL]),
+    ("not(not(proc.name=sh))", &[SHELL]),
+    ("not  not not proc.name exists", &[BARE]),
+    ("proc.name = ''", &[FAILED]),
+    ("proc.name contains ''", &[SHELL, OPEN, FAILED, IPV4, IPV6]),
+    ("evt.type=execve and(proc.name=sh)and not fd.name exists", &[SHELL]),
+    // Lists.
+    ("proc.name in (\"sh\", 'ba sh')", &[SHELL]),
+    ("proc.name in sh", &[SHELL]),
+    ("proc.name intersects (sh, zsh)", &[SHELL]),
+    ("evt.rawres in (-2, 0x3)", &[OPEN, FAILED]),
+    // Ancestors: without a level any of them, the process itself is none.
+    ("proc.aname = sh", &[]),
+    ("proc.aname in (sshd, x)", &[SHELL]),
+    ("proc.aname != bash", &[SHELL]),
+    ("proc.aname exists", &[SHELL]),
+    ("proc.aname startswith ss", &[SHELL]),
+    ("proc.aname[0] = sh and proc.aname[1] = bash and proc.aname[3] = systemd", &[SHELL]),
+    ("proc.aname[4] exists", &[]),
+    ("not proc.aname[4] = x", EVERY),
+    // Whole components of paths; slashes too many are none.
+    ("fd.name pmatch (/etc/)", &[OPEN, FAILED]),
+    ("fd.name pmatch (/etc/pam.d)", &[FAILED]),
+    ("fd.name pmatch (/et, /etc/sha)", &[]),
+    ("fd.name pmatch (/*/sha*)", &[OPEN]),
+    ("fd.name pmatch (/)", &[OPEN, FAILED, IPV4]),
+    ("fd.directory pmatch (/etc)", &[OPEN]),
+    // Addresses; a version is never the other, so it is different.
+    ("fd.net in (192.168.0.0/16, 10.0.0.0/8)", &[IPV4]),
+    ("fd.net = fd00::/8", &[IPV6]),
+    ("fd.net != 10.0.0.0/8", &[IPV6]),
+    ("fd.snet in (10.1.0.0/16)", &[IPV4]),
+    ("fd.cnet = 172.16.0.0/12", &[IPV4]),
+    ("fd.ip = 10.1.2.3", &[IPV4]),
+    ("fd.ip != 10.1.2.3", &[IPV6]),
+    ("not fd.ip = 10.1.2.3", &[SHELL, OPEN, FAILED, IPV6, BARE]),
+    ("fd.sip in (10.1.2.3, fd00::1)", &[IPV4, IPV6]),
+    ("fd.sip = fd00:0:0::0001", &[IPV6]),
+    ("fd.port != 443", &[IPV6]),
+    ("fd.port in (443, 40000)", &[IPV4, IPV6]),
+    ("fd.sport >= 80 and fd.sport < 443", &[IPV6]),
+    // Numbers.
+    ("evt.rawres >= 0", &[SHELL, OPEN, IPV4]),
+    ("evt.rawres < -2", &[IPV6]),
+    ("evt.rawres = +3", &[OPEN]),
+    ("fd.num = -1", &[FAILED]),
+    ("evt.num = 0", &[]),
+    ("not evt.num = 0", EVERY),
+    // Arguments in Falco's words.
+    ("evt.arg.flags contains O_CLOEXEC", &[OPEN]),
+    ("evt.arg[flags] = O_RDONLY", &[FAILED]),
+    ("evt.arg[1] = sh", &[SHELL]),
+    ("evt.arg[7] exists", &[]),
+    ("evt.args contains \"flags=O_RDONLY\"", &[OPEN, FAILED]),
+    // Texts.
+    ("proc.name regex s", &[]),
+    ("proc.name regex '(?i)s.|cat'", &[SHELL, OPEN]),
+    ("proc.name iglob c?t", &[OPEN]),
+    ("proc.cmdline glob '*-[abc] *'", &[SHELL]),
+    ("proc.name bcontains 7368", &[SHELL]),
+    ("proc.cmdline bstartswith 7368202d", &[SHELL]),
+    ("proc.name icontains cAt", &[OPEN]),
+    ("proc.args endswith ' id'", &[SHELL]),
+    // Fields with fields, and functions.
+    ("proc.name = val(proc.pname)", &[SHELL]),
+    ("proc.name = proc.pname", &[]),
+    ("tolower(proc.name) in (cat)", &[OPEN]),
+    ("len(proc.name) = 0", &[FAILED]),
+    ("basename(fd.name) = shadow", &[OPEN]),
+    ("proc.name = oneof (sh, bash)", &[SHELL]),
+    ("proc.cmdline contains allof (sh, id)", &[SHELL]),
+    ("proc.cmdline contains oneof (sh, id)", &[]),
+    ("fd.num = val(evt.rawres)", &[OPEN]),
+    // Only calls that have returned are stored.
+    ("evt.dir = <", EVERY),
+    ("evt.dir = >", &[]),
+    ("container.id = host and container.id exists", &[SHELL]),
+    ("evt.is_open_read = true", &[OPEN]),
+    ("evt.is_open_read != true", &[]),
+    ("evt.failed != true", &[SHELL]),
+];
 
 fn argument(name: &str, value: &str) -> Value {
     json!({"name": name, "value": value})
@@ -44,103 +137,13 @@ fn rows() -> Vec<Value> {
 
 #[test]
 fn conditions_match_what_falco_matches() {
-    let (all, batches) = (rows(), [false, true].map(|public| batch(Table::Syscalls, &rows(), public)));
-    let every: Vec<usize> = (0..all.len()).collect();
-    for (condition, expected) in [
-        // Nothing is in an empty list, whatever the field.
-        ("proc.name in ()", vec![]),
-        ("not proc.name in ()", every.clone()),
-        ("fd.name pmatch ()", vec![]),
-        ("fd.sport in ()", vec![]),
-        // A null is neither equal nor different.
-        ("not proc.name != sh", vec![SHELL, BARE]),
-        ("not (proc.name = sh or proc.name exists)", vec![BARE]),
-        ("not not proc.name = sh", vec![SHELL]),
-        ("not(not(proc.name=sh))", vec![SHELL]),
-        ("not  not not proc.name exists", vec![BARE]),
-        ("proc.name = ''", vec![FAILED]),
-        ("proc.name contains ''", vec![SHELL, OPEN, FAILED, IPV4, IPV6]),
-        ("evt.type=execve and(proc.name=sh)and not fd.name exists", vec![SHELL]),
-        // Lists.
-        ("proc.name in (\"sh\", 'ba sh')", vec![SHELL]),
-        ("proc.name in sh", vec![SHELL]),
-        ("proc.name intersects (sh, zsh)", vec![SHELL]),
-        ("evt.rawres in (-2, 0x3)", vec![OPEN, FAILED]),
-        // Ancestors: without a level any of them, the process itself is none.
-        ("proc.aname = sh", vec![]),
-        ("proc.aname in (sshd, x)", vec![SHELL]),
-        ("proc.aname != bash", vec![SHELL]),
-        ("proc.aname exists", vec![SHELL]),
-        ("proc.aname startswith ss", vec![SHELL]),
-        ("proc.aname[0] = sh and proc.aname[1] = bash and proc.aname[3] = systemd", vec![SHELL]),
-        ("proc.aname[4] exists", vec![]),
-        ("not proc.aname[4] = x", every.clone()),
-        // Whole components of paths; slashes too many are none.
-        ("fd.name pmatch (/etc/)", vec![OPEN, FAILED]),
-        ("fd.name pmatch (/etc/pam.d)", vec![FAILED]),
-        ("fd.name pmatch (/et, /etc/sha)", vec![]),
-        ("fd.name pmatch (/*/sha*)", vec![OPEN]),
-        ("fd.name pmatch (/)", vec![OPEN, FAILED, IPV4]),
-        ("fd.directory pmatch (/etc)", vec![OPEN]),
-        // Addresses; a version is never the other, so it is different.
-        ("fd.net in (192.168.0.0/16, 10.0.0.0/8)", vec![IPV4]),
-        ("fd.net = fd00::/8", vec![IPV6]),
-        ("fd.net != 10.0.0.0/8", vec![IPV6]),
-        ("fd.snet in (10.1.0.0/16)", vec![IPV4]),
-        ("fd.cnet = 172.16.0.0/12", vec![IPV4]),
-        ("fd.ip = 10.1.2.3", vec![IPV4]),
-        ("fd.ip != 10.1.2.3", vec![IPV6]),
-        ("not fd.ip = 10.1.2.3", vec![SHELL, OPEN, FAILED, IPV6, BARE]),
-        ("fd.sip in (10.1.2.3, fd00::1)", vec![IPV4, IPV6]),
-        ("fd.sip = fd00:0:0::0001", vec![IPV6]),
-        ("fd.port != 443", vec![IPV6]),
-        ("fd.port in (443, 40000)", vec![IPV4, IPV6]),
-        ("fd.sport >= 80 and fd.sport < 443", vec![IPV6]),
-        // Numbers.
-        ("evt.rawres >= 0", vec![SHELL, OPEN, IPV4]),
-        ("evt.rawres < -2", vec![IPV6]),
-        ("evt.rawres = +3", vec![OPEN]),
-        ("fd.num = -1", vec![FAILED]),
-        ("evt.num = 0", vec![]),
-        ("not evt.num = 0", every.clone()),
-        // Arguments in Falco's words.
-        ("evt.arg.flags contains O_CLOEXEC", vec![OPEN]),
-        ("evt.arg[flags] = O_RDONLY", vec![FAILED]),
-        ("evt.arg[1] = sh", vec![SHELL]),
-        ("evt.arg[7] exists", vec![]),
-        ("evt.args contains \"flags=O_RDONLY\"", vec![OPEN, FAILED]),
-        // Texts.
-        ("proc.name regex s", vec![]),
-        ("proc.name regex '(?i)s.|cat'", vec![SHELL, OPEN]),
-        ("proc.name iglob c?t", vec![OPEN]),
-        ("proc.cmdline glob '*-[abc] *'", vec![SHELL]),
-        ("proc.name bcontains 7368", vec![SHELL]),
-        ("proc.cmdline bstartswith 7368202d", vec![SHELL]),
-        ("proc.name icontains cAt", vec![OPEN]),
-        ("proc.args endswith ' id'", vec![SHELL]),
-        // Fields with fields, and functions.
-        ("proc.name = val(proc.pname)", vec![SHELL]),
-        ("proc.name = proc.pname", vec![]),
-        ("tolower(proc.name) in (cat)", vec![OPEN]),
-        ("len(proc.name) = 0", vec![FAILED]),
-        ("basename(fd.name) = shadow", vec![OPEN]),
-        ("proc.name = oneof (sh, bash)", vec![SHELL]),
-        ("proc.cmdline contains allof (sh, id)", vec![SHELL]),
-        ("proc.cmdline contains oneof (sh, id)", vec![]),
-        ("fd.num = val(evt.rawres)", vec![OPEN]),
-        // Only calls that have returned are stored.
-        ("evt.dir = <", every.clone()),
-        ("evt.dir = >", vec![]),
-        ("container.id = host and container.id exists", vec![SHELL]),
-        ("evt.is_open_read = true", vec![OPEN]),
-        ("evt.is_open_read != true", vec![]),
-        ("evt.failed != true", vec![SHELL]),
-    ] {
+    let batches = [false, true].map(|public| batch(Table::Syscalls, &rows(), public));
+    for (condition, expected) in MATCHES {
         let compiled = compile(Source::Syscall, &rule(condition));
         for batch in &batches {
             let found: Vec<usize> =
                 compiled.matches(batch, Matching::All).iter().map(|found| found.row).collect();
-            assert_eq!(found, expected, "{condition}");
+            assert_eq!(found, *expected, "{condition}");
         }
     }
 }
@@ -187,18 +190,14 @@ fn conditions_that_falco_refuses_are_refused_by_what_is_wrong() {
     }
 }
 
-/// Whole files: which rows the rules of one match, or what is wrong with it.
 #[test]
-fn files_mean_what_falco_reads_in_them() {
+fn exceptions_mean_what_falco_reads_in_them() {
     let exception = |parts: &str| {
         format!(
             "- rule: R\n  desc: d\n  condition: evt.type in (execve, openat)\n  output: o\n  priority: INFO\n  \
              exceptions:\n  - {{name: e, {parts}}}\n"
         )
     };
-    let defined = "- list: shells\n  items: [sh, \"'two words'\", \"one,CAT\"]\n- macro: open\n  \
-                   condition: evt.type in (open, openat)\n- rule: R\n  desc: d\n  condition: open\n  output: o\n  \
-                   priority: INFO\n";
     for (text, expected) in [
         (exception("fields: proc.name, values: [sh, x]"), Ok(vec![OPEN, FAILED])),
         (exception("fields: [proc.name, fd.name], values: [[CAT, /etc/shadow]]"), Ok(vec![SHELL, FAILED])),
@@ -228,6 +227,17 @@ fn files_mean_what_falco_reads_in_them() {
         (exception("fields: proc.name, values: [[sh]]"), Err("flat list")),
         (exception("fields: proc.nam, values: [sh]"), Err("proc.nam")),
         (exception("values: [sh]"), Err("no fields")),
+    ] {
+        is_read_as(&text, expected);
+    }
+}
+
+#[test]
+fn overrides_mean_what_falco_reads_in_them() {
+    let defined = "- list: shells\n  items: [sh, \"'two words'\", \"one,CAT\"]\n- macro: open\n  \
+                   condition: evt.type in (open, openat)\n- rule: R\n  desc: d\n  condition: open\n  output: o\n  \
+                   priority: INFO\n";
+    for (text, expected) in [
         (
             format!(
                 "{defined}- rule: R\n  condition: and proc.name in (shells)\n  override: {{condition: append}}\n"
@@ -287,19 +297,24 @@ fn files_mean_what_falco_reads_in_them() {
         ),
         (format!("{defined}- list: none\n  items: [x]\n  append: true\n"), Err("was not defined before")),
     ] {
-        let loaded = load(&[RuleText { name: "t.yaml".to_owned(), text: text.clone() }]);
-        let errors: Vec<_> =
-            loaded.diagnostics.iter().filter(|found| found.is_error()).map(|found| &found.message).collect();
-        match expected {
-            Ok(expected) => {
-                assert!(errors.is_empty(), "{text}{errors:?}");
-                let found = loaded
-                    .rules
-                    .compile(Source::Syscall)
-                    .matches(&batch(Table::Syscalls, &rows(), false), Matching::All);
-                assert_eq!(found.iter().map(|found| found.row).collect::<Vec<_>>(), expected, "{text}");
-            }
-            Err(named) => assert!(errors.iter().any(|error| error.contains(named)), "{text}{errors:?}"),
+        is_read_as(&text, expected);
+    }
+}
+
+/// Which rows the rules of a file match, or what is wrong with it.
+fn is_read_as(text: &str, expected: Result<Vec<usize>, &str>) {
+    let loaded = load(&[RuleText { name: "t.yaml".to_owned(), text: text.to_owned() }]);
+    let errors: Vec<_> =
+        loaded.diagnostics.iter().filter(|found| found.is_error()).map(|found| &found.message).collect();
+    match expected {
+        Ok(expected) => {
+            assert!(errors.is_empty(), "{text}{errors:?}");
+            let found = loaded
+                .rules
+                .compile(Source::Syscall)
+                .matches(&batch(Table::Syscalls, &rows(), false), Matching::All);
+            assert_eq!(found.iter().map(|found| found.row).collect::<Vec<_>>(), expected, "{text}");
         }
+        Err(named) => assert!(errors.iter().any(|error| error.contains(named)), "{text}{errors:?}"),
     }
 }
