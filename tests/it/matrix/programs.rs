@@ -32,7 +32,8 @@ fn connecting(program: &str, up: &Up) -> Command {
     command
         .current_dir(&up.dir)
         .envs([("PGHOST", host), ("PGPORT", port), ("PGUSER", "operator"), ("PGDATABASE", "bailiwick")])
-        .envs([("PGPASSWORD", up.operator_token().as_str()), ("PGCONNECT_TIMEOUT", "30"), ("PGTZ", "UTC")]);
+        .envs([("PGPASSWORD", up.operator_token().as_str()), ("PGCONNECT_TIMEOUT", "30"), ("PGTZ", "UTC")])
+        .env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
