@@ -205,7 +205,7 @@ fn node_postgres_reads_what_http_reads() {
     let dir = tempfile::tempdir().unwrap();
     let up = served(dir.path());
     let report = node(&modules, &up, STATEMENTS);
-    compare("node-postgres", &up, &report, &[""], 13);
+    compare("node-postgres", &up, &report, &[""], 12);
     up.terminate();
 }
 
