@@ -107,6 +107,13 @@ struct Job {
     ended: CancellationToken,
 }
 
+/// When an answer must have started, and the client's own limit if that is why.
+#[derive(Debug, Clone, Copy)]
+struct StartBy {
+    at: Instant,
+    client_limit: Option<Duration>,
+}
+
 /// A job that is planned; its rows arrive.
 struct Started {
     schema: SchemaRef,
@@ -206,7 +213,20 @@ impl Engine {
         sql: &str,
         params: Vec<ScalarValue>,
     ) -> Result<Running, QueryError> {
+        self.run_within(principal, endpoint, sql, params, None).await
+    }
+
+    /// The same for a client that waits at most `limit` until the answer starts.
+    pub(crate) async fn run_within(
+        &self,
+        principal: &Principal,
+        endpoint: Endpoint,
+        sql: &str,
+        params: Vec<ScalarValue>,
+        limit: Option<Duration>,
+    ) -> Result<Running, QueryError> {
         let deadline = Instant::now() + Duration::from_millis(self.config.query_timeout_ms);
+        let start_by = StartBy::new(deadline, limit);
         let current = self.current(principal).await;
         let entry = self.recorder.begin(current.as_ref().unwrap_or(principal), endpoint, sql);
         let principal = &match current {
@@ -221,15 +241,15 @@ impl Engine {
             Endpoint::Scheduled => (&self.scheduled, SCHEDULED_ACCOUNT.to_owned()),
             _ => (&self.admission, account::name_of(principal)),
         };
-        let place = match timeout_at(deadline, admission.enter(&account)).await {
+        let place = match timeout_at(start_by.at, admission.enter(&account)).await {
             Ok(Ok(place)) => place,
             Ok(Err(error)) => return Err(entry.refused(error)),
-            Err(_) => return Err(entry.failed(self.too_slow())),
+            Err(_) => return Err(entry.failed(self.too_late(start_by))),
         };
         let started = match self.session_on(principal, &account) {
             Ok((session, lane)) => {
                 let ended = CancellationToken::new();
-                self.start(Job { session, admitted, params, place, lane, ended }, deadline).await
+                self.start(Job { session, admitted, params, place, lane, ended }, start_by).await
             }
             Err(error) => Err(error),
         };
@@ -318,15 +338,15 @@ impl Engine {
     }
 
     /// Puts a job on the engine's threads and waits until it is planned.
-    async fn start(&self, job: Job, deadline: Instant) -> Result<Started, QueryError> {
+    async fn start(&self, job: Job, start_by: StartBy) -> Result<Started, QueryError> {
         let (planned, when_planned) = oneshot::channel();
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
         let (lane, ended) = (Arc::clone(&job.lane), job.ended.clone());
         let work = Work::start(&lane, ended, job.run(planned, sender));
-        match timeout_at(deadline, when_planned).await {
+        match timeout_at(start_by.at, when_planned).await {
             Ok(Ok(schema)) => Ok(Started { schema: schema?, batches, work }),
             Ok(Err(gone)) => Err(QueryError::internal(gone)),
-            Err(_) => Err(self.too_slow()),
+            Err(_) => Err(self.too_late(start_by)),
         }
     }
 
@@ -359,6 +379,10 @@ impl Engine {
         Ok((self.template.session(principal, account.environment())?, account.lane()?))
     }
 
+    fn too_late(&self, start_by: StartBy) -> QueryError {
+        start_by.client_limit.map_or_else(|| self.too_slow(), QueryError::statement_timeout)
+    }
+
     fn too_slow(&self) -> QueryError {
         running::too_slow(self.config.query_timeout_ms)
     }
@@ -367,6 +391,17 @@ impl Engine {
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+// === impl StartBy ===
+
+impl StartBy {
+    fn new(deadline: Instant, limit: Option<Duration>) -> Self {
+        match limit.map(|limit| (Instant::now() + limit, limit)) {
+            Some((at, limit)) if at < deadline => Self { at, client_limit: Some(limit) },
+            _ => Self { at: deadline, client_limit: None },
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use bailiwick_lake::LakeError;
 use bailiwick_proto::Action;
 use datafusion::arrow::error::ArrowError;
+use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
 /// What went wrong, as clients may rely on it.
@@ -50,6 +51,8 @@ pub enum Code {
 pub struct QueryError {
     code: Code,
     message: String,
+    /// PostgreSQL's code where it is finer than that of [`Code`].
+    sqlstate: Option<&'static str>,
     /// As `queries` names the query, once it has a name.
     query_id: Option<String>,
     /// For the server's log, never for a client.
@@ -133,7 +136,7 @@ impl fmt::Display for Code {
 impl QueryError {
     /// An error whose message a client may read.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), query_id: None, source: None }
+        Self { code, message: message.into(), sqlstate: None, query_id: None, source: None }
     }
 
     /// A configuration that must be changed; the message names file and field.
@@ -141,11 +144,18 @@ impl QueryError {
         Self::new(Code::Config, message)
     }
 
+    /// It took longer than its client said that it may.
+    pub(crate) fn statement_timeout(limit: std::time::Duration) -> Self {
+        let limit_ms = limit.as_millis();
+        Self::new(Code::Timeout, format!("canceling statement due to statement timeout of {limit_ms} ms"))
+    }
+
     /// A failure of ours: the client is told only that there was one.
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
             code: Code::Internal,
             message: WITHHELD.to_owned(),
+            sqlstate: None,
             query_id: None,
             source: Some(source.into()),
         }
@@ -161,6 +171,11 @@ impl QueryError {
     /// The stable code.
     pub fn code(&self) -> Code {
         self.code
+    }
+
+    /// PostgreSQL's code for it, by which drivers choose an exception's class.
+    pub fn sqlstate(&self) -> &'static str {
+        self.sqlstate.unwrap_or(self.code.sqlstate())
     }
 
     /// The query that failed, if it came as far as being recorded.
@@ -232,7 +247,8 @@ impl From<DataFusionError> for QueryError {
         let from_the_statement = matches!(code, Code::Syntax | Code::InvalidQuery);
         match mentions_storage(&message) && !from_the_statement {
             true => Self::internal(error),
-            false => Self::new(code, message).because(error),
+            false => Self { sqlstate: sqlstate(error.find_root(), &message), ..Self::new(code, message) }
+                .because(error),
         }
     }
 }
@@ -252,6 +268,28 @@ fn told(root: &DataFusionError) -> Option<(Code, String)> {
         DataFusionError::ResourcesExhausted(_) => too_much(),
         DataFusionError::ArrowError(error, _) if is_spill_limit(error) => too_much(),
         DataFusionError::ArrowError(error, _) => (Code::ExecutionFailed, arrow_told(error)?),
+        _ => return None,
+    })
+}
+
+/// PostgreSQL's code for what is wrong with a name or a value. Where the engine has
+/// no type for it, its words tell.
+fn sqlstate(root: &DataFusionError, message: &str) -> Option<&'static str> {
+    let starts = |words: &[&str]| words.iter().any(|word| message.starts_with(word));
+    Some(match root {
+        DataFusionError::SchemaError(error, _) => match error.as_ref() {
+            SchemaError::FieldNotFound { .. } => "42703",
+            SchemaError::AmbiguousReference { .. } => "42702",
+            _ => return None,
+        },
+        DataFusionError::ArrowError(error, _) => match error.as_ref() {
+            ArrowError::DivideByZero => "22012",
+            ArrowError::ArithmeticOverflow(_) => "22003",
+            ArrowError::CastError(_) | ArrowError::ParseError(_) => "22P02",
+            _ => return None,
+        },
+        _ if starts(&["table '", "table not found"]) && message.ends_with("not found") => "42P01",
+        _ if starts(&["Invalid function '", "Function '"]) => "42883",
         _ => return None,
     })
 }

@@ -5,6 +5,8 @@
 //!   version(), current_setting('…')     constants of this server                 server
 //!   has_table_privilege(…, 'SELECT')    reading yes, everything else no          privilege
 //!   pg_table_is_visible(…), …           one answer for every row                 fixed
+//!   to_regclass('syscalls'), …          names and their object ids               names
+//!   format('%I', …), set_config(…)      clients' texts                           texts
 //!   obj_description(oid, 'pg_class')    what the tables' own page says           describe
 //! ```
 //!
@@ -14,8 +16,10 @@
 
 mod describe;
 mod fixed;
+pub(crate) mod names;
 mod privilege;
 mod server;
+mod texts;
 mod time_bucket;
 
 use std::sync::LazyLock;
@@ -35,6 +39,8 @@ static FUNCTIONS: LazyLock<Vec<ScalarUDF>> = LazyLock::new(|| {
     functions.extend(privilege::functions());
     functions.extend(server::functions());
     functions.extend(describe::functions());
+    functions.extend(names::functions());
+    functions.extend(texts::functions());
     functions.push(time_bucket::function());
     functions
 });
@@ -57,7 +63,6 @@ fn upstream_functions() -> Vec<ScalarUDF> {
     vec![
         upstream::create_current_schema_udf(),
         upstream::create_current_schemas_udf(),
-        upstream::format_type::create_format_type_udf(),
         upstream::pg_get_expr_udf::create_pg_get_expr_udf(),
         upstream::create_pg_get_partkeydef_udf(),
         upstream::create_pg_get_statisticsobjdef_columns_udf(),

@@ -3,7 +3,8 @@
 //! ```text
 //!   Relation (names, columns, docs) ──────▶ relations ───────────▶ pg_class, pg_attribute, …   ┐ the same for
 //!                                      └──▶ information_schema ──▶ tables, columns, schemata   │ everybody,
-//!   datafusion-pg-catalog ────────────────▶ pg_type, pg_proc, … as PostgreSQL 16 ships them    ┘ built once
+//!   datafusion-pg-catalog ────────────────▶ pg_type, pg_proc, … as PostgreSQL 16 ships them    │ built once
+//!   empty.txt ────────────────────────────▶ pg_locks, triggers, … which have no rows           ┘
 //!   the principal ──▶ pg_roles, current_user                                                    a session's own
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! ids are constants: a client may look one up in one statement and use it in
 //! the next, which runs in a session of its own.
 
+mod empty;
 mod information_schema;
 mod relations;
 mod sheet;
@@ -36,6 +38,93 @@ use datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStatic
 use crate::catalog::Relation;
 use crate::{Principal, QueryError, functions};
 
+/// Catalogs of upstream's that have no rows here: what Bailiwick has none of, and
+/// what speaks of relations of PostgreSQL's own, which are not listed.
+const EMPTY: &[&str] = &[
+    "pg_attrdef",
+    "pg_auth_members",
+    "pg_authid",
+    "pg_constraint",
+    "pg_db_role_setting",
+    "pg_default_acl",
+    "pg_depend",
+    "pg_enum",
+    "pg_event_trigger",
+    "pg_extension",
+    "pg_foreign_data_wrapper",
+    "pg_foreign_server",
+    "pg_foreign_table",
+    "pg_index",
+    "pg_inherits",
+    "pg_init_privs",
+    "pg_largeobject",
+    "pg_largeobject_metadata",
+    "pg_matviews",
+    "pg_partitioned_table",
+    "pg_policy",
+    "pg_publication",
+    "pg_publication_namespace",
+    "pg_publication_rel",
+    "pg_replication_origin",
+    "pg_replication_slots",
+    "pg_rewrite",
+    "pg_seclabel",
+    "pg_sequence",
+    "pg_shdepend",
+    "pg_shdescription",
+    "pg_shseclabel",
+    "pg_stat_gssapi",
+    "pg_stat_user_tables",
+    "pg_statistic",
+    "pg_statistic_ext",
+    "pg_statistic_ext_data",
+    "pg_subscription",
+    "pg_subscription_rel",
+    "pg_trigger",
+    "pg_user_mapping",
+];
+
+/// Catalogs that upstream does not have, with rows.
+pub(crate) const OWN: [&str; 2] = ["pg_user", "pg_timezone_names"];
+
+/// Object ids of PostgreSQL's own catalogs, by which comments and dependencies name them.
+const CATALOG_OIDS: &[(&str, i32)] = &[
+    ("pg_type", 1247),
+    ("pg_attribute", 1249),
+    ("pg_proc", 1255),
+    ("pg_class", 1259),
+    ("pg_authid", 1260),
+    ("pg_auth_members", 1261),
+    ("pg_database", 1262),
+    ("pg_tablespace", 1213),
+    ("pg_am", 2601),
+    ("pg_attrdef", 2604),
+    ("pg_cast", 2605),
+    ("pg_constraint", 2606),
+    ("pg_conversion", 2607),
+    ("pg_description", 2609),
+    ("pg_index", 2610),
+    ("pg_inherits", 2611),
+    ("pg_language", 2612),
+    ("pg_namespace", 2615),
+    ("pg_opclass", 2616),
+    ("pg_operator", 2617),
+    ("pg_rewrite", 2618),
+    ("pg_trigger", 2620),
+    ("pg_opfamily", 2753),
+    ("pg_extension", 3079),
+    ("pg_policy", 3256),
+    ("pg_collation", 3456),
+    ("pg_event_trigger", 3466),
+    ("pg_enum", 3501),
+    ("pg_ts_dict", 3600),
+    ("pg_ts_parser", 3601),
+    ("pg_ts_config", 3602),
+    ("pg_ts_template", 3764),
+    ("pg_publication", 6104),
+    ("pg_subscription", 6100),
+];
+
 /// The one database, and the owner of all that is in it.
 pub(crate) const DATABASE: &str = "bailiwick";
 
@@ -45,13 +134,23 @@ const FIRST_TABLE_OID: i32 = 16_400;
 /// The object id of the view, with room for more tables before it.
 const VIEW_OID: i32 = 16_500;
 
+/// Whether a table of the catalogs has no rows for anybody.
+pub(crate) fn is_empty(schema: &str, table: &str) -> bool {
+    let named = |known: &&str| known.eq_ignore_ascii_case(table);
+    match schema {
+        "pg_catalog" => EMPTY.iter().any(named) || empty::names(schema).any(|known| named(&known)),
+        _ => empty::names(schema).any(|known| named(&known)),
+    }
+}
+
 /// Adds the system catalogs to a session, and the types and functions that they are asked with.
 pub(crate) fn install(context: &SessionContext, principal: &Principal) -> Result<(), QueryError> {
     let name = context.state().config_options().catalog.default_catalog.clone();
     let catalog = context.catalog(&name).ok_or_else(|| QueryError::internal(format!("no catalog {name}")))?;
     let shared = SHARED.as_ref().map_err(|reason| QueryError::internal(reason.clone()))?;
     let roles = relations::roles(shared, principal.name())?;
-    let pg_catalog = PgCatalog { shared, roles };
+    let user = relations::user(principal.name())?;
+    let pg_catalog = PgCatalog { shared, roles, user };
     catalog.register_schema("pg_catalog", Arc::new(pg_catalog))?;
     catalog.register_schema("information_schema", Arc::clone(&shared.information_schema) as _)?;
     for function in functions::of_principal(principal.name()) {
@@ -82,6 +181,17 @@ fn oid_of(relation: Relation) -> i32 {
     }
 }
 
+/// The object id of a relation, one of PostgreSQL's own catalogs included.
+pub(crate) fn oid_of_name(name: &str) -> Option<i32> {
+    let own = Relation::all().find(|relation| relation.name() == name).map(oid_of);
+    own.or_else(|| CATALOG_OIDS.iter().find(|(known, _)| *known == name).map(|(_, oid)| *oid))
+}
+
+/// The object id of a schema.
+pub(crate) fn oid_of_schema(name: &str) -> Option<i32> {
+    relations::NAMESPACES.iter().find(|(known, _)| *known == name).map(|(_, oid)| *oid)
+}
+
 /// The relation that has an object id, if it is one of ours.
 pub(crate) fn relation_of_oid(oid: i64) -> Option<Relation> {
     Relation::all().find(|relation| i64::from(oid_of(*relation)) == oid)
@@ -109,7 +219,11 @@ impl Shared {
     fn new() -> EngineResult<Self> {
         let statics = Arc::new(PgCatalogStaticTables::try_new()?);
         let upstream = Upstream::try_new(Nothing, Arc::clone(&statics), EmptyContextProvider)?;
-        let relations = relations::tables(&upstream)?;
+        let mut relations = empty::tables("pg_catalog")?;
+        for name in EMPTY {
+            relations.insert(name, sheet::table(upstream_schema(&upstream, name)?, &[])?);
+        }
+        relations.extend(relations::tables(&upstream)?);
         let information_schema = Arc::new(Frozen { tables: information_schema::tables()? });
         Ok(Self { upstream, statics, relations, information_schema })
     }
@@ -120,6 +234,7 @@ impl Shared {
 struct PgCatalog {
     shared: &'static Shared,
     roles: Arc<dyn TableProvider>,
+    user: Arc<dyn TableProvider>,
 }
 
 // === impl PgCatalog ===
@@ -127,12 +242,18 @@ struct PgCatalog {
 #[async_trait]
 impl SchemaProvider for PgCatalog {
     fn table_names(&self) -> Vec<String> {
-        self.shared.upstream.table_names()
+        let mut names = self.shared.upstream.table_names();
+        names.extend(self.shared.relations.keys().chain(&OWN).map(ToString::to_string));
+        names.sort();
+        names.dedup();
+        names
     }
 
     async fn table(&self, name: &str) -> EngineResult<Option<Arc<dyn TableProvider>>> {
-        if name == "pg_roles" {
-            return Ok(Some(Arc::clone(&self.roles)));
+        match name {
+            "pg_roles" => return Ok(Some(Arc::clone(&self.roles))),
+            "pg_user" => return Ok(Some(Arc::clone(&self.user))),
+            _ => {}
         }
         match self.shared.relations.get(name) {
             Some(table) => Ok(Some(Arc::clone(table))),
@@ -141,7 +262,9 @@ impl SchemaProvider for PgCatalog {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.shared.upstream.table_exist(name)
+        OWN.contains(&name)
+            || self.shared.relations.contains_key(name)
+            || self.shared.upstream.table_exist(name)
     }
 }
 

@@ -13,16 +13,24 @@
 //! client's row limits and format codes at their word.
 
 mod answer;
+mod arrays;
 mod cancel;
 mod command;
 mod connection;
+mod copy;
+mod cursor;
 mod dialect;
 mod extended;
 mod failure;
+mod fetching;
 mod parameters;
+mod portals;
+mod records;
 mod settings;
 mod simple;
 mod startup;
+mod transaction;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;

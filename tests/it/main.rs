@@ -18,6 +18,7 @@ mod flow;
 mod generated;
 mod harness;
 mod history;
+mod matrix;
 mod names;
 mod protect;
 mod tidy;

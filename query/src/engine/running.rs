@@ -106,6 +106,11 @@ impl Running {
         self.rows
     }
 
+    /// Ends it before its end for a reason of its client's; it is recorded with that.
+    pub(crate) fn stop(&mut self, reason: &QueryError) {
+        self.end(Err(reason));
+    }
+
     /// Takes from a batch what the limits leave, `None` when that is nothing.
     fn cut(&mut self, batch: RecordBatch) -> Option<RecordBatch> {
         let left = self.limits.rows - self.rows;

@@ -122,6 +122,8 @@ fn session_config() -> SessionConfig {
     let options = config.options_mut();
     // Casts to text give the type that the tables' columns have.
     options.sql_parser.map_string_types_to_utf8view = false;
+    // A time with a zone is one, and not a time of an unknown place.
+    options.execution.time_zone = Some("UTC".to_owned());
     config
 }
 

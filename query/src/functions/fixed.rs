@@ -81,10 +81,14 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         "pg_advisory_unlock_all",
         "inet_client_addr",
         "inet_server_addr",
+        "to_regproc",
+        "to_regrole",
+        "json_build_object",
+        "pg_get_function_arg_default",
     ];
     let mut functions: Vec<ScalarUDF> =
         visible.map(|name| Fixed::function(name, 1, yes.clone())).into_iter().collect();
-    functions.extend(absent.map(|name| Fixed::function(name, 3, nothing.clone())));
+    functions.extend(absent.map(|name| Fixed::function(name, 16, nothing.clone())));
     functions.extend([
         Fixed::function("pg_relation_is_publishable", 1, no.clone()),
         Fixed::function("pg_is_in_recovery", 0, no.clone()),
@@ -103,6 +107,12 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         Fixed::function("pg_total_relation_size", 1, ScalarValue::Int64(None)),
         Fixed::function("pg_indexes_size", 1, ScalarValue::Int64(None)),
         Fixed::function("pg_database_size", 1, ScalarValue::Int64(None)),
+        Fixed::function("pg_tablespace_size", 1, ScalarValue::Int64(None)),
+        Fixed::function("pg_column_size", 1, ScalarValue::Int32(None)),
+        // UTF-8, in PostgreSQL's numbering of encodings.
+        Fixed::function("pg_char_to_encoding", 1, ScalarValue::Int32(Some(6))),
+        Fixed::function("pg_client_encoding", 0, text("UTF8")),
+        Fixed::function("getdatabaseencoding", 0, text("UTF8")),
         Fixed::function("pg_stat_get_numscans", 1, ScalarValue::Int64(None)),
         Fixed::function("txid_current", 0, ScalarValue::Int64(Some(1))),
         Fixed::function("pg_backend_pid", 0, ScalarValue::Int32(Some(0))),

@@ -11,72 +11,25 @@ use datafusion::arrow::datatypes::DataType::{Int32, Utf8};
 use datafusion::catalog::TableProvider;
 use datafusion::error::Result;
 
-use super::DATABASE;
 use super::sheet::{self, Row, number, text};
+use super::{DATABASE, empty};
 use crate::catalog::Relation;
-
-/// Standard tables that have no rows here, and the columns that clients join them by.
-const EMPTY: &[(&str, &[&str])] = &[
-    (
-        "table_constraints",
-        &[
-            "constraint_catalog",
-            "constraint_schema",
-            "constraint_name",
-            "table_catalog",
-            "table_schema",
-            "table_name",
-            "constraint_type",
-        ],
-    ),
-    (
-        "key_column_usage",
-        &[
-            "constraint_catalog",
-            "constraint_schema",
-            "constraint_name",
-            "table_catalog",
-            "table_schema",
-            "table_name",
-            "column_name",
-        ],
-    ),
-    (
-        "referential_constraints",
-        &["constraint_catalog", "constraint_schema", "constraint_name", "unique_constraint_name"],
-    ),
-    (
-        "constraint_column_usage",
-        &[
-            "table_catalog",
-            "table_schema",
-            "table_name",
-            "column_name",
-            "constraint_schema",
-            "constraint_name",
-        ],
-    ),
-    (
-        "routines",
-        &["specific_name", "routine_catalog", "routine_schema", "routine_name", "routine_type", "data_type"],
-    ),
-    ("sequences", &["sequence_catalog", "sequence_schema", "sequence_name", "data_type"]),
-    ("triggers", &["trigger_catalog", "trigger_schema", "trigger_name", "event_object_table"]),
-];
 
 /// Every table of the schema.
 pub(super) fn tables() -> Result<BTreeMap<&'static str, Arc<dyn TableProvider>>> {
-    let mut tables = BTreeMap::from([
+    let mut tables = empty::tables("information_schema")?;
+    tables.extend([
         ("schemata", schemata()?),
         ("tables", list_of_tables()?),
         ("columns", list_of_columns()?),
         ("views", list_of_views()?),
+        ("information_schema_catalog_name", name_of_catalog()?),
     ]);
-    for (name, columns) in EMPTY {
-        let schema = sheet::columns(columns.iter().map(|column| (*column, Utf8)));
-        tables.insert(name, sheet::table(schema, &[])?);
-    }
     Ok(tables)
+}
+
+fn name_of_catalog() -> Result<Arc<dyn TableProvider>> {
+    sheet::table(sheet::columns([("catalog_name", Utf8)]), &[vec![("catalog_name", text(DATABASE))]])
 }
 
 fn schemata() -> Result<Arc<dyn TableProvider>> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow_pg::datatypes::into_pg_type;
 use bailiwick_proto::{Column, Kind};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
@@ -30,26 +31,31 @@ const INFORMATION_SCHEMA_OID: i32 = 13_000;
 const DATABASE_OID: i32 = 16_384;
 const PRINCIPAL_OID: i32 = 16_390;
 
+/// The schemas.
+pub(super) const NAMESPACES: [(&str, i32); 3] =
+    [("public", PUBLIC_OID), ("pg_catalog", PG_CATALOG_OID), ("information_schema", INFORMATION_SCHEMA_OID)];
+
 /// UTF-8, in PostgreSQL's numbering of encodings.
 const UTF8: i32 = 6;
 
 /// Every table that takes the place of one of upstream's.
 pub(super) fn tables(upstream: &Upstream) -> Result<BTreeMap<&'static str, Arc<dyn TableProvider>>> {
-    let sheets: [(&'static str, Vec<Row<'_>>); 8] = [
+    let sheets: [(&'static str, Vec<Row<'_>>); 7] = [
         ("pg_class", Relation::all().map(class).collect()),
         ("pg_attribute", attributes()?),
         ("pg_namespace", namespaces()),
         ("pg_database", vec![database()]),
         ("pg_tables", Relation::all().filter(|relation| !relation.is_view()).map(listed).collect()),
         ("pg_description", descriptions()),
-        ("pg_settings", settings()),
-        // Upstream lists PL/pgSQL.
-        ("pg_extension", Vec::new()),
+        ("pg_views", Relation::all().filter(|relation| relation.is_view()).map(listed_view).collect()),
     ];
     let table = |(name, rows): (&'static str, Vec<Row<'_>>)| {
         Ok((name, sheet::table(upstream_schema(upstream, name)?, &rows)?))
     };
-    sheets.into_iter().map(table).collect()
+    let mut tables: BTreeMap<_, _> = sheets.into_iter().map(table).collect::<Result<_>>()?;
+    tables.insert("pg_settings", settings()?);
+    tables.insert("pg_timezone_names", zones()?);
+    Ok(tables)
 }
 
 /// `pg_roles`: the owner of the tables, who cannot log in, and whoever asks.
@@ -71,6 +77,30 @@ pub(super) fn roles(shared: &Shared, principal: &str) -> Result<Arc<dyn TablePro
     };
     let rows = [role(DATABASE, OWNER_OID, false), role(principal, PRINCIPAL_OID, true)];
     sheet::table(upstream_schema(&shared.upstream, "pg_roles")?, &rows)
+}
+
+/// `pg_user`: whoever asks.
+pub(super) fn user(principal: &str) -> Result<Arc<dyn TableProvider>> {
+    let flags = ["usecreatedb", "usesuper", "userepl", "usebypassrls"];
+    let columns = [("usename", DataType::Utf8), ("usesysid", DataType::Int32)].into_iter();
+    let columns = columns.chain(flags.map(|name| (name, DataType::Boolean)));
+    let columns = columns.chain(["passwd", "valuntil", "useconfig"].map(|name| (name, DataType::Utf8)));
+    let mut row = vec![("usename", text(principal)), ("usesysid", number(PRINCIPAL_OID))];
+    row.extend(flags.map(|name| (name, ScalarValue::from(false))));
+    sheet::table(sheet::columns(columns), &[row])
+}
+
+/// The one time zone.
+fn zones() -> Result<Arc<dyn TableProvider>> {
+    let columns = ["name", "abbrev", "utc_offset"].map(|name| (name, DataType::Utf8));
+    let columns = columns.into_iter().chain([("is_dst", DataType::Boolean)]);
+    let row = vec![
+        ("name", text("UTC")),
+        ("abbrev", text("UTC")),
+        ("utc_offset", text("00:00:00")),
+        ("is_dst", ScalarValue::from(false)),
+    ];
+    sheet::table(sheet::columns(columns), &[row])
 }
 
 fn class(relation: Relation) -> Row<'static> {
@@ -136,14 +166,9 @@ fn attribute(relation: Relation, column: &'static Column, place: i32) -> Result<
 }
 
 fn namespaces() -> Vec<Row<'static>> {
-    let named = [
-        ("public", PUBLIC_OID),
-        ("pg_catalog", PG_CATALOG_OID),
-        ("information_schema", INFORMATION_SCHEMA_OID),
-    ];
     let row =
         |(name, oid)| vec![("oid", number(oid)), ("nspname", text(name)), ("nspowner", number(OWNER_OID))];
-    named.into_iter().map(row).collect()
+    NAMESPACES.iter().copied().map(row).collect()
 }
 
 fn database() -> Row<'static> {
@@ -165,6 +190,11 @@ fn listed(relation: Relation) -> Row<'static> {
     vec![("schemaname", text("public")), ("tablename", text(relation.name())), ("tableowner", text(DATABASE))]
 }
 
+/// Views are made of plans, so they have no definition in SQL.
+fn listed_view(relation: Relation) -> Row<'static> {
+    vec![("schemaname", text("public")), ("viewname", text(relation.name())), ("viewowner", text(DATABASE))]
+}
+
 fn descriptions() -> Vec<Row<'static>> {
     let row = |relation: Relation, place: i32, doc: &str| {
         vec![
@@ -182,6 +212,23 @@ fn descriptions() -> Vec<Row<'static>> {
     rows.collect()
 }
 
-fn settings() -> Vec<Row<'static>> {
-    functions::settings().map(|(name, value)| vec![("name", text(name)), ("setting", text(value))]).collect()
+/// Settings as a connection starts with them.
+fn settings() -> Result<Arc<dyn TableProvider>> {
+    let texts = ["name", "setting", "unit", "category", "short_desc", "extra_desc", "context", "vartype"];
+    let more = ["source", "min_val", "max_val", "boot_val", "reset_val", "sourcefile"];
+    let columns = texts.into_iter().chain(more).map(|name| (name, DataType::Utf8));
+    let last = [
+        ("enumvals", DataType::new_list(DataType::Utf8, true)),
+        ("sourceline", DataType::Int32),
+        ("pending_restart", DataType::Boolean),
+    ];
+    let row = |(name, value)| {
+        let same = ["setting", "boot_val", "reset_val"].map(|column| (column, text(value)));
+        let fixed = [("context", text("user")), ("vartype", text("string")), ("source", text("default"))];
+        let mut row = vec![("name", text(name)), ("pending_restart", ScalarValue::from(false))];
+        row.extend(same.into_iter().chain(fixed));
+        row
+    };
+    let rows: Vec<_> = functions::settings().map(row).collect();
+    sheet::table(sheet::columns(columns.chain(last)), &rows)
 }

@@ -1,11 +1,13 @@
 //! The rows of one query, encoded as they are asked for, never collected.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_pg::datatypes::arrow_schema_to_pg_fields;
 use arrow_pg::row_encoder::RowEncoder;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use futures::StreamExt;
 use pgwire::api::portal::Format;
@@ -14,13 +16,15 @@ use pgwire::messages::data::{DataRow, RowDescription};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Socket, hung_up};
-use super::failure::{Failure, stopping};
-use crate::Running;
+use super::connection::{Socket, hung_up, send};
+use super::failure::{Failure, notice, stopping};
+use super::records;
+use crate::{Code, QueryError, Running};
 
 /// What ends a query before its rows do: a cancel request, the client's own
 /// time limit, the client's leaving, or the server's end. The engine's limits
-/// hold besides.
+/// hold besides. Each statement has one of its own, also one that reads on
+/// what an earlier one began.
 #[derive(Debug)]
 pub(super) struct Interrupt {
     cancelled: CancellationToken,
@@ -28,12 +32,27 @@ pub(super) struct Interrupt {
     limit: Option<(Instant, Duration)>,
 }
 
+/// What it was.
+#[derive(Debug)]
+pub(super) enum Interrupted {
+    Cancelled,
+    TimedOut(Duration),
+    Stopping,
+    Gone(io::Error),
+}
+
 /// Rows as they come. Dropping it cancels the query.
 pub(super) struct Answer {
     running: Running,
     fields: Arc<Vec<FieldInfo>>,
-    batch: Option<RowEncoder>,
-    interrupt: Interrupt,
+    batch: Option<Batch>,
+}
+
+/// Rows that came together, and how many of them were sent.
+struct Batch {
+    rows: RecordBatch,
+    sent: usize,
+    encoder: RowEncoder,
 }
 
 // === impl Interrupt ===
@@ -48,32 +67,69 @@ impl Interrupt {
         Self { cancelled, stop, limit: limit.map(|limit| (Instant::now() + limit, limit)) }
     }
 
+    /// How much of the client's own time limit is left, if there is one.
+    pub(super) fn limit(&self) -> Option<Duration> {
+        self.limit.map(|(_, limit)| limit)
+    }
+
     /// Waits for work unless it is interrupted.
     pub(super) async fn guard<T>(
         &self,
         socket: &Socket,
         work: impl Future<Output = T>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, Interrupted> {
         let too_late = async {
             match self.limit {
-                Some((deadline, _)) => sleep_until(deadline).await,
+                Some((deadline, limit)) => {
+                    sleep_until(deadline).await;
+                    limit
+                }
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            biased;
-            () = self.cancelled.cancelled() => Err(Failure::new("57014", "canceling statement due to user request")),
-            () = too_late => Err(self.timed_out()),
-            () = self.stop.cancelled() => Err(stopping()),
-            gone = hung_up(socket) => Err(Failure::Gone(gone)),
-            done = work => Ok(done),
+            limit = too_late => Err(Interrupted::TimedOut(limit)),
+            done = self.watch(socket, work) => done,
         }
     }
 
-    fn timed_out(&self) -> Failure {
-        let after_ms = self.limit.map_or(0, |(_, limit)| limit.as_millis());
-        let message = format!("canceling statement due to statement timeout of {after_ms} ms");
-        Failure::new("57014", message)
+    /// The same for work that keeps the client's time limit itself.
+    pub(super) async fn watch<T>(
+        &self,
+        socket: &Socket,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Interrupted> {
+        tokio::select! {
+            biased;
+            () = self.cancelled.cancelled() => Err(Interrupted::Cancelled),
+            () = self.stop.cancelled() => Err(Interrupted::Stopping),
+            gone = hung_up(socket) => Err(Interrupted::Gone(gone)),
+            done = work => Ok(done),
+        }
+    }
+}
+
+// === impl Interrupted ===
+
+impl Interrupted {
+    /// As `queries` records it.
+    fn error(&self) -> QueryError {
+        match self {
+            Self::Cancelled => QueryError::new(Code::Cancelled, "canceling statement due to user request"),
+            Self::TimedOut(limit) => QueryError::statement_timeout(*limit),
+            Self::Stopping => QueryError::new(Code::Cancelled, "the server stops"),
+            Self::Gone(_) => QueryError::new(Code::Cancelled, "the client is gone"),
+        }
+    }
+}
+
+impl From<Interrupted> for Failure {
+    fn from(interrupted: Interrupted) -> Self {
+        match interrupted {
+            Interrupted::Stopping => stopping(),
+            Interrupted::Gone(error) => Self::Gone(error),
+            told => told.error().into(),
+        }
     }
 }
 
@@ -81,14 +137,19 @@ impl Interrupt {
 
 impl Answer {
     /// Rows in the formats that the client asked for.
-    pub(super) fn new(running: Running, format: &Format, interrupt: Interrupt) -> Result<Self, Failure> {
+    pub(super) fn new(running: Running, format: &Format) -> Result<Self, Failure> {
         let fields = Arc::new(fields(&running.schema(), format)?);
-        Ok(Self { running, fields, batch: None, interrupt })
+        Ok(Self { running, fields, batch: None })
     }
 
     /// The columns.
     pub(super) fn description(&self) -> RowDescription {
         description(&self.fields)
+    }
+
+    /// The columns' names.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.fields.iter().map(|field| field.name().to_owned()).collect()
     }
 
     /// Whether the columns are those that the client was told of when it prepared the statement.
@@ -98,22 +159,51 @@ impl Answer {
         kinds(&self.fields) == kinds(described)
     }
 
+    /// From the next row on in another format: whoever fetches says which.
+    pub(super) fn reformat(&mut self, format: &Format) -> Result<(), Failure> {
+        self.fields = Arc::new(fields(&self.running.schema(), format)?);
+        if let Some(Batch { rows, sent, .. }) = self.batch.take() {
+            self.batch = Some(self.encoded(rows.slice(sent, rows.num_rows() - sent))?);
+        }
+        Ok(())
+    }
+
     /// The next row, `None` after the last.
-    pub(super) async fn next(&mut self, socket: &Socket) -> Result<Option<DataRow>, Failure> {
+    pub(super) async fn next(
+        &mut self,
+        socket: &Socket,
+        interrupt: &Interrupt,
+    ) -> Result<Option<DataRow>, Failure> {
         loop {
-            if let Some(row) = self.batch.as_mut().and_then(RowEncoder::next_row) {
+            if let Some(batch) = &mut self.batch
+                && let Some(row) = batch.encoder.next_row()
+            {
+                batch.sent += 1;
                 return Ok(Some(row?));
             }
-            match self.interrupt.guard(socket, self.running.next()).await? {
-                Some(batch) => self.batch = Some(RowEncoder::new(batch?, Arc::clone(&self.fields))),
-                None => return Ok(None),
+            match interrupt.guard(socket, self.running.next()).await {
+                Ok(Some(rows)) => self.batch = Some(self.encoded(rows?)?),
+                Ok(None) => return Ok(None),
+                Err(interrupted) => {
+                    self.running.stop(&interrupted.error());
+                    return Err(interrupted.into());
+                }
             }
         }
     }
 
-    /// Whether the server's limits cut rows off.
-    pub(super) fn truncated(&self) -> bool {
-        self.running.truncated()
+    fn encoded(&self, rows: RecordBatch) -> Result<Batch, Failure> {
+        let (written, encoded) = records::written(rows.clone(), &self.fields)?;
+        Ok(Batch { encoder: RowEncoder::new(written, encoded), rows, sent: 0 })
+    }
+
+    /// Tells the client if the server's limits cut rows off.
+    pub(super) async fn warn_if_truncated(&self, socket: &mut Socket) -> Result<(), Failure> {
+        if self.running.truncated() {
+            let message = "the answer was cut off at the server's limit of rows or bytes";
+            send(socket, notice("WARNING", "01004", message)).await?;
+        }
+        Ok(())
     }
 }
 

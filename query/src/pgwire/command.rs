@@ -1,20 +1,29 @@
 //! What a text asks for: statements for the engine, or commands about the connection itself.
 
 use datafusion::sql::sqlparser::ast::{
-    DiscardObject, Expr, Reset, Set, SetSessionAuthorizationParamKind, Statement, TransactionMode, Value,
+    ContextModifier, DiscardObject, Expr, Ident, Reset, Set, SetSessionAuthorizationParamKind, Statement,
+    Value,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::Token;
 
+use super::copy::{self, Copy};
+use super::cursor::{self, Declared, Fetched};
 use super::dialect;
 use super::failure::Failure;
+use super::parameters::{self, Told};
+use super::words::{Words, located, syntax};
 
 /// One statement of a text.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Asked {
-    /// For the engine, in its dialect, and the tag of its completion.
-    Query { sql: String, tag: &'static str },
+    /// For the engine, in its dialect, what it says of its parameters, and the tag of its completion.
+    Query { sql: String, told: Told, tag: &'static str },
+    /// For the engine; the rows go out as a file would hold them.
+    Copy(Copy),
+    /// For the engine, once its rows are fetched.
+    Declare(Declared),
     /// About the connection.
     Command(Command),
 }
@@ -30,6 +39,8 @@ pub(super) enum Command {
     Rollback,
     /// `SET name = value`; `None` sets what the connection started with.
     Set(String, Option<String>),
+    /// `SET LOCAL name = value`: until the transaction ends.
+    SetLocal(String, Option<String>),
     /// `RESET name`, or all.
     Reset(Option<String>),
     /// `SHOW name`, or all.
@@ -38,52 +49,89 @@ pub(super) enum Command {
     Discard(&'static str),
     /// `DEALLOCATE name`, or all.
     Deallocate(Option<String>),
+    /// `FETCH` and `MOVE`.
+    Fetch(Fetched),
+    /// `CLOSE name`, or all.
+    Close(Option<String>),
+    /// `SAVEPOINT name`.
+    Savepoint(String),
+    /// `RELEASE name`.
+    Release(String),
+    /// `ROLLBACK TO name`.
+    RollbackTo(String),
     /// What has nothing to act on here; only its tag is answered.
     Nothing(&'static str),
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// Whether it is refused in a transaction that has failed.
+    pub(super) fn needs_sound_transaction(&self) -> bool {
+        !matches!(self, Self::Command(command) if command.ends_failure())
+    }
+}
+
+// === impl Command ===
+
+impl Command {
+    /// Whether it ends a failed transaction, or the part of it that failed.
+    pub(super) fn ends_failure(&self) -> bool {
+        matches!(self, Self::Commit | Self::Rollback | Self::RollbackTo(_))
+    }
 }
 
 /// The statements of a text, in order; none if it holds only comments.
 pub(super) fn parse(text: &str) -> Result<Vec<Asked>, Failure> {
     let mut asked = Vec::new();
     for text in pieces(text)? {
-        // A synonym of ROLLBACK that the parser does not know.
-        if text.trim().eq_ignore_ascii_case("abort") {
-            asked.push(Asked::Command(Command::Rollback));
-            continue;
-        }
-        let statements = Parser::parse_sql(&PostgreSqlDialect {}, text).map_err(syntax)?;
-        for statement in statements {
-            asked.push(self::asked(&statement, text)?);
+        match own(text)? {
+            Some(one) => asked.push(one),
+            None => {
+                let statements = Parser::parse_sql(&PostgreSqlDialect {}, text).map_err(syntax)?;
+                for statement in statements {
+                    asked.push(self::asked(&statement, text)?);
+                }
+            }
         }
     }
     Ok(asked)
+}
+
+/// Statements that are PostgreSQL's own, and that the engine's parser does not know or not well enough.
+fn own(text: &str) -> Result<Option<Asked>, Failure> {
+    let mut words = Words::of(text)?;
+    if words.take("copy") {
+        return Ok(Some(match copy::parse(text)? {
+            Some(copy) => Asked::Copy(copy),
+            // Files and what clients send are nothing for the engine either; it says so and records it.
+            None => Asked::Query { sql: text.to_owned(), told: Told::default(), tag: "COPY" },
+        }));
+    }
+    if words.take("abort") {
+        return Ok(Some(Asked::Command(Command::Rollback)));
+    }
+    if words.take("begin") || words.take("start") {
+        return begin(text).map(|command| Some(Asked::Command(command)));
+    }
+    cursor::parse(text)
 }
 
 /// A text cut at its semicolons, each piece as it was written: that is what
 /// `queries` records, and what the catalog's rules are written for. Pieces of
 /// blanks and comments are left out.
 fn pieces(text: &str) -> Result<Vec<&str>, Failure> {
-    let dialect = PostgreSqlDialect {};
-    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().map_err(syntax)?;
-    let mut tokens = tokens.into_iter().peekable();
     let mut pieces = Vec::new();
     let (mut began, mut has_words) = (0, false);
-    let mut place = Location::new(1, 1);
-    for (offset, letter) in text.char_indices() {
-        while let Some(token) = tokens.next_if(|token| token.span.start <= place) {
-            if token.token != Token::SemiColon {
-                has_words |= !matches!(token.token, Token::Whitespace(_));
-            } else if std::mem::take(&mut has_words) {
-                pieces.push(&text[began..offset]);
-                began = offset + 1;
-            } else {
-                began = offset + 1;
-            }
+    for (token, offset) in located(text)? {
+        if token != Token::SemiColon {
+            has_words |= !matches!(token, Token::Whitespace(_) | Token::EOF);
+            continue;
         }
-        place = match letter {
-            '\n' => Location::new(place.line + 1, 1),
-            _ => Location::new(place.line, place.column + 1),
-        };
+        if std::mem::take(&mut has_words) {
+            pieces.push(&text[began..offset]);
+        }
+        began = offset + 1;
     }
     if has_words {
         pieces.push(&text[began..]);
@@ -91,18 +139,13 @@ fn pieces(text: &str) -> Result<Vec<&str>, Failure> {
     Ok(pieces)
 }
 
-fn syntax(error: impl std::fmt::Display) -> Failure {
-    Failure::new("42601", error.to_string().replace("sql parser error: ", ""))
-}
-
 fn asked(statement: &Statement, text: &str) -> Result<Asked, Failure> {
     let command = match statement {
-        Statement::StartTransaction { modes, begin, .. } => begin_transaction(modes, *begin),
         Statement::Commit { .. } => Command::Commit,
         Statement::Rollback { savepoint: None, .. } => Command::Rollback,
-        Statement::Rollback { .. } | Statement::Savepoint { .. } | Statement::ReleaseSavepoint { .. } => {
-            return Err(Failure::new("0A000", "savepoints are not supported: nothing is ever written"));
-        }
+        Statement::Rollback { savepoint: Some(name), .. } => Command::RollbackTo(folded(name)),
+        Statement::Savepoint { name } => Command::Savepoint(folded(name)),
+        Statement::ReleaseSavepoint { name } => Command::Release(folded(name)),
         Statement::Set(set) => set_command(set)?,
         Statement::Reset(reset) => match &reset.reset {
             Reset::ALL => Command::Reset(None),
@@ -119,19 +162,10 @@ fn asked(statement: &Statement, text: &str) -> Result<Asked, Failure> {
             let all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
             Command::Deallocate((!all).then(|| name.value.clone()))
         }
-        Statement::Close { .. } => Command::Nothing("CLOSE CURSOR"),
         Statement::UNLISTEN { .. } => Command::Nothing("UNLISTEN"),
-        Statement::Declare { .. } | Statement::Fetch { .. } => {
-            return Err(Failure::new("0A000", "cursors are not supported")
-                .hint("read the rows as they come, or use a portal with a row limit"));
-        }
         Statement::Prepare { .. } | Statement::Execute { .. } => {
             return Err(Failure::new("0A000", "PREPARE and EXECUTE are not supported as statements")
                 .hint("use the extended protocol's Parse, as drivers do"));
-        }
-        Statement::Copy { .. } => {
-            return Err(Failure::new("0A000", "COPY is not supported")
-                .hint("ask with SELECT; psql writes files with \\o, or with --csv"));
         }
         Statement::Explain { .. } => return Ok(query(text, "EXPLAIN")),
         _ => return Ok(query(text, "SELECT")),
@@ -141,16 +175,51 @@ fn asked(statement: &Statement, text: &str) -> Result<Asked, Failure> {
 
 /// Anything else goes to the engine, whose gate decides whether it may run.
 fn query(text: &str, tag: &'static str) -> Asked {
-    Asked::Query { sql: dialect::translate(text), tag }
+    Asked::Query { sql: dialect::translate(text), told: parameters::told(text), tag }
 }
 
-fn begin_transaction(modes: &[TransactionMode], begin: bool) -> Command {
-    // Every mode holds: reads see one moment, and nothing is written.
-    let _ = modes;
-    Command::Begin(if begin { "BEGIN" } else { "START TRANSACTION" })
+/// A name as PostgreSQL keeps it.
+fn folded(name: &Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_lowercase(),
+    }
 }
 
-fn show(variable: &[datafusion::sql::sqlparser::ast::Ident]) -> Command {
+/// `BEGIN` and `START TRANSACTION`. Every mode holds: reads see one moment, and nothing is written.
+fn begin(text: &str) -> Result<Command, Failure> {
+    const LEVELS: [&str; 4] = ["serializable", "repeatable read", "read committed", "read uncommitted"];
+    let mut words = Words::of(text)?;
+    let tag = if words.take("start") {
+        words.expect("transaction")?;
+        "START TRANSACTION"
+    } else {
+        let _ = words.take("begin") && (words.take("work") || words.take("transaction"));
+        "BEGIN"
+    };
+    let all = |words: &mut Words<'_>, phrase: &str| phrase.split(' ').all(|word| words.take(word));
+    while words.end().is_err() {
+        if words.take("isolation") {
+            words.expect("level")?;
+            let known = words.take("serializable")
+                || (words.take("repeatable") && words.take("read"))
+                || (words.take("read") && (words.take("committed") || words.take("uncommitted")));
+            if !known {
+                return Err(words.unexpected(&LEVELS.join(", ")));
+            }
+        } else if words.take("read") {
+            if !words.take("only") && !words.take("write") {
+                return Err(words.unexpected("ONLY or WRITE"));
+            }
+        } else if !words.take("deferrable") && !all(&mut words, "not deferrable") {
+            return Err(words.unexpected("a mode of transactions"));
+        }
+        words.take_sign(&Token::Comma);
+    }
+    Ok(Command::Begin(tag))
+}
+
+fn show(variable: &[Ident]) -> Command {
     let words: Vec<&str> = variable.iter().map(|word| word.value.as_str()).collect();
     let name = words.join(" ");
     Command::Show((!name.eq_ignore_ascii_case("all")).then_some(name))
@@ -158,13 +227,20 @@ fn show(variable: &[datafusion::sql::sqlparser::ast::Ident]) -> Command {
 
 fn set_command(set: &Set) -> Result<Command, Failure> {
     Ok(match set {
-        Set::SingleAssignment { variable, values, .. } => {
+        Set::SingleAssignment { scope, variable, values, .. } => {
             let values: Vec<Option<String>> = values.iter().map(value).collect();
             let value = match values.as_slice() {
                 [None] => None,
                 values => Some(values.iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ")),
             };
-            Command::Set(plain(&variable.to_string()), value)
+            let name = plain(&variable.to_string());
+            match scope {
+                Some(ContextModifier::Local) => Command::SetLocal(name, value),
+                _ => Command::Set(name, value),
+            }
+        }
+        Set::SetTimeZone { local: true, value: zone } => {
+            Command::SetLocal("timezone".to_owned(), value(zone))
         }
         Set::SetTimeZone { value: zone, .. } => Command::Set("timezone".to_owned(), value(zone)),
         Set::SetNames { charset_name, .. } => {
@@ -244,6 +320,11 @@ mod tests {
             command("START TRANSACTION ISOLATION LEVEL REPEATABLE READ"),
             Command::Begin("START TRANSACTION")
         );
+        assert_eq!(
+            command("BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY NOT DEFERRABLE;"),
+            Command::Begin("BEGIN")
+        );
+        assert!(parse("BEGIN ISOLATION LEVEL CHAOS").is_err() && parse("BEGIN READ").is_err());
         assert_eq!(command("END"), Command::Commit);
         assert_eq!(command("ABORT;"), Command::Rollback);
         assert_eq!(command("RESET ALL"), Command::Reset(None));
@@ -251,6 +332,14 @@ mod tests {
         assert_eq!(command("DEALLOCATE ALL"), Command::Deallocate(None));
         assert_eq!(command("DEALLOCATE PREPARE s1"), Command::Deallocate(Some("s1".to_owned())));
         assert_eq!(command("UNLISTEN *"), Command::Nothing("UNLISTEN"));
+        assert_eq!(command("SAVEPOINT \"A b\""), Command::Savepoint("A b".to_owned()));
+        assert_eq!(command("RELEASE SAVEPOINT A"), Command::Release("a".to_owned()));
+        assert_eq!(command("ROLLBACK TO SAVEPOINT a"), Command::RollbackTo("a".to_owned()));
+        assert_eq!(command("rollback to a"), Command::RollbackTo("a".to_owned()));
+        assert_eq!(
+            command("SET LOCAL statement_timeout = 5"),
+            Command::SetLocal("statement_timeout".to_owned(), Some("5".to_owned()))
+        );
     }
 
     #[test]
@@ -259,7 +348,7 @@ mod tests {
         assert_eq!(parse(" ;; ").unwrap(), []);
         let asked = parse("SET TIME ZONE 'UTC'; SELECT 1 AS a; SELECT ';' AS b").unwrap();
         assert_eq!(asked.len(), 3);
-        assert_eq!(asked[2], Asked::Query { sql: " SELECT ';' AS b".to_owned(), tag: "SELECT" });
+        assert_eq!(asked[2], query(" SELECT ';' AS b", "SELECT"));
         for text in [
             "SELECT E'a\\'b;', 'it''s', \"a\"\"b\", $$;$$ -- ;",
             "SELECT /* ; */ U&'d\\0061t', 1.50e3, x::text[1]",
@@ -272,7 +361,7 @@ mod tests {
     #[test]
     fn what_would_pretend_is_refused() {
         for text in
-            ["SAVEPOINT a", "SET ROLE postgres", "DECLARE c CURSOR FOR SELECT 1", "SELEC 1", "FETCH 1 FROM c"]
+            ["SET ROLE postgres", "PREPARE p AS SELECT 1", "SELEC 1", "DECLARE c SCROLL CURSOR FOR SELECT 1"]
         {
             assert!(parse(text).is_err(), "{text}");
         }
@@ -281,6 +370,7 @@ mod tests {
     #[test]
     fn a_single_statement_reaches_the_engine_as_it_was_written() {
         let text = "select  count(*)\nfrom syscalls -- all";
-        assert_eq!(parse(text).unwrap(), [Asked::Query { sql: text.to_owned(), tag: "SELECT" }]);
+        let expected = Asked::Query { sql: text.to_owned(), told: Told::default(), tag: "SELECT" };
+        assert_eq!(parse(text).unwrap(), [expected]);
     }
 }

@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use super::Server;
 use super::answer::Interrupt;
 use super::cancel::Cancellable;
-use super::extended::Portals;
 use super::failure::{Failure, stopping};
+use super::portals::Portals;
 use super::settings::Settings;
 use crate::Principal;
 
@@ -41,6 +41,8 @@ pub(super) struct Connection {
     pub(super) server: Arc<Server>,
     pub(super) settings: Settings,
     pub(super) transaction: TransactionStatus,
+    /// Savepoints of the transaction by name, the newest last.
+    pub(super) savepoints: Vec<String>,
     pub(super) portals: Portals,
     /// Set once it is known who asks.
     pub(super) session: Option<LoggedIn>,
@@ -66,6 +68,7 @@ impl Connection {
             server,
             settings: Settings::default(),
             transaction: TransactionStatus::Idle,
+            savepoints: Vec::new(),
             portals: Portals::default(),
             session: None,
         }
@@ -160,6 +163,10 @@ impl Connection {
             && let Next::End = self.fail(socket, failure).await?
         {
             return Ok(Next::End);
+        }
+        // A query of its own ends its own transaction.
+        if matches!(self.transaction, TransactionStatus::Idle) {
+            self.portals.end_transaction(true);
         }
         self.ready(socket).await?;
         Ok(Next::Message)

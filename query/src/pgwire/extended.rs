@@ -1,15 +1,12 @@
 //! The extended protocol: statements prepared, bound to values, and read in portions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_pg::datatypes::df::deserialize_parameters;
-use arrow_pg::datatypes::into_pg_type;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{ParamValues, ScalarValue};
 use pgwire::api::Type;
 use pgwire::api::portal::{Format, Portal as Bound};
-use pgwire::api::results::FieldInfo;
 use pgwire::api::stmt::StoredStatement;
 use pgwire::messages::PgWireBackendMessage as Message;
 use pgwire::messages::data::{NoData, ParameterDescription};
@@ -19,123 +16,27 @@ use pgwire::messages::extendedquery::{
 };
 use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 
-use super::answer::{Answer, description, fields};
+use super::answer::{Interrupt, description, fields};
+use super::arrays;
 use super::command::{self, Asked, Command};
 use super::connection::{Connection, Socket, send};
 use super::failure::Failure;
 use super::parameters::{self, Told};
+use super::portals::{Kind, Portal, Prepared, Read, State, no_portal};
 use super::simple::{complete, finish};
-use crate::Endpoint;
-
-/// Statements and portals that one connection may hold.
-const MOST: usize = 1_000;
-
-/// What a connection has prepared and bound, by name; the unnamed one is the empty name.
-#[derive(Default)]
-pub(super) struct Portals {
-    statements: HashMap<String, Arc<Prepared>>,
-    portals: HashMap<String, Portal>,
-}
-
-/// A statement that can be bound.
-struct Prepared {
-    kind: Kind,
-    /// The parameters' types: the client's own where it gave them.
-    parameters: Vec<Type>,
-    /// What the engine expects where it knows.
-    expected: Vec<Option<DataType>>,
-}
-
-enum Kind {
-    Empty,
-    Command(Command),
-    Query { sql: String, tag: &'static str, columns: SchemaRef },
-}
-
-/// A statement with its values.
-struct Portal {
-    prepared: Arc<Prepared>,
-    format: Format,
-    state: State,
-}
-
-enum State {
-    Bound(Vec<ScalarValue>),
-    Open(Box<Answer>),
-    Finished,
-}
-
-// === impl Portals ===
-
-impl Portals {
-    /// Whether a query is waiting to be read on.
-    pub(super) fn any_open(&self) -> bool {
-        self.portals.values().any(|portal| matches!(portal.state, State::Open(_)))
-    }
-
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        self.statements.clear();
-        self.portals.clear();
-    }
-
-    /// Closes the unnamed portal.
-    pub(super) fn close_unnamed(&mut self) {
-        self.portals.remove("");
-    }
-
-    /// Forgets one statement, or all.
-    pub(super) fn deallocate(&mut self, name: Option<&str>) -> Result<(), Failure> {
-        match name {
-            None => self.statements.clear(),
-            Some(name) => {
-                self.statements.remove(name).ok_or_else(|| no_statement(name))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn statement(&self, name: &str) -> Result<Arc<Prepared>, Failure> {
-        self.statements.get(name).map(Arc::clone).ok_or_else(|| no_statement(name))
-    }
-}
-
-// === impl Prepared ===
-
-impl Prepared {
-    fn columns(&self, format: &Format) -> Result<Option<Vec<FieldInfo>>, Failure> {
-        match &self.kind {
-            Kind::Query { columns, .. } => Ok(Some(fields(columns, format)?)),
-            Kind::Command(Command::Show(name)) => {
-                let names: Vec<&str> = match name {
-                    Some(name) => vec![name],
-                    None => vec!["name", "setting", "description"],
-                };
-                let field = |name: &&str| {
-                    let text = pgwire::api::results::FieldFormat::Text;
-                    FieldInfo::new(name.to_lowercase(), None, None, Type::TEXT, text)
-                };
-                Ok(Some(names.iter().map(field).collect()))
-            }
-            Kind::Empty | Kind::Command(_) => Ok(None),
-        }
-    }
-}
 
 // === impl Connection ===
 
 impl Connection {
     pub(super) async fn parse(&mut self, socket: &mut Socket, message: Parse) -> Result<(), Failure> {
         let name = message.name.unwrap_or_default();
-        if !name.is_empty() && self.portals.statements.len() >= MOST {
-            return Err(Failure::new("53400", format!("a connection may hold {MOST} prepared statements")));
-        }
+        self.portals.check_statements(&name)?;
         let asked = self.check_length(&message.query).and_then(|()| command::parse(&message.query));
         let mut asked = self.noted(&message.query, asked)?;
         let prepared = match (asked.pop(), asked.is_empty()) {
-            (None, _) => Prepared { kind: Kind::Empty, parameters: Vec::new(), expected: Vec::new() },
+            (None, _) => Prepared::plain(Kind::Empty),
             (Some(asked), true) => {
-                self.check_transaction(&asked)?;
+                self.check_transaction(asked.needs_sound_transaction())?;
                 self.prepare(socket, asked, &message.type_oids).await?
             }
             (Some(_), false) => {
@@ -143,53 +44,62 @@ impl Connection {
                 return self.noted(&message.query, Err(Failure::new("42601", several)));
             }
         };
-        self.portals.statements.insert(name, Arc::new(prepared));
+        self.portals.prepared(name, prepared);
         Ok(send(socket, Message::ParseComplete(ParseComplete::new())).await?)
     }
 
     async fn prepare(&self, socket: &Socket, asked: Asked, oids: &[u32]) -> Result<Prepared, Failure> {
-        let (sql, tag) = match asked {
-            Asked::Command(command) => {
-                return Ok(Prepared {
-                    kind: Kind::Command(command),
-                    parameters: Vec::new(),
-                    expected: Vec::new(),
-                });
+        Ok(match asked {
+            Asked::Command(command) => Prepared::plain(Kind::Command(command)),
+            Asked::Copy(copy) => Prepared::plain(Kind::Copy(copy)),
+            Asked::Query { sql, told, tag } => self.prepare_query(socket, sql, &told, tag, oids).await?,
+            Asked::Declare(declared) => {
+                let (sql, told) = (declared.sql.clone(), &declared.told);
+                let query = self.prepare_query(socket, sql, told, "SELECT", oids).await?;
+                let (parameters, expected) = (query.parameters.clone(), query.expected.clone());
+                Prepared { kind: Kind::Declare(declared, Arc::new(query)), parameters, expected }
             }
-            Asked::Query { sql, tag } => (sql, tag),
-        };
+        })
+    }
+
+    /// Asks the engine for a query's columns and parameters.
+    pub(super) async fn prepare_query(
+        &self,
+        socket: &Socket,
+        sql: String,
+        told: &Told,
+        tag: &'static str,
+        oids: &[u32],
+    ) -> Result<Prepared, Failure> {
         let given = |index: usize| oids.get(index).and_then(|oid| Type::from_oid(*oid));
-        let Told { sql, types } = parameters::told(sql, &|number| given(number.saturating_sub(1)).is_some());
+        let fitted = parameters::fitted(sql, &|number| given(number.saturating_sub(1)));
         let (principal, interrupt) = self.starting()?;
-        let described = self.server.engine.describe(principal, &sql);
+        let described = fitted.described.as_ref().unwrap_or(&fitted.sql);
+        let described = self.server.engine.describe(principal, described);
         let (columns, mut expected) = interrupt.guard(socket, described).await??;
-        let count = expected.len().max(oids.len());
-        expected.resize(count, None);
-        let parameter = |(index, expected): (usize, &Option<DataType>)| match (
-            given(index),
-            types.get(&(index + 1)),
-            expected,
-        ) {
-            (Some(given), ..) => Ok(given),
-            (None, Some(cast), _) => Ok(cast.clone()),
-            (None, None, Some(expected)) => into_pg_type(expected).map_err(Failure::from),
-            (None, None, None) => Ok(Type::TEXT),
+        expected.resize(expected.len().max(oids.len()).max(told.count), None);
+        for number in &fitted.arrays {
+            if let Some(expected) = expected.get_mut(number.saturating_sub(1)) {
+                *expected = Some(parameters::array_of(expected.as_ref()));
+            }
+        }
+        let parameter = |(index, expected): (usize, &Option<DataType>)| {
+            Prepared::parameter(given(index), told.types.get(&(index + 1)), expected.as_ref())
         };
         let parameters = expected.iter().enumerate().map(parameter).collect::<Result<Vec<_>, _>>()?;
-        Ok(Prepared { kind: Kind::Query { sql, tag, columns }, parameters, expected })
+        let kind = Kind::Query { sql: fitted.sql, tag, columns };
+        Ok(Prepared { kind, parameters, expected })
     }
 
     pub(super) async fn bind(&mut self, socket: &mut Socket, message: &Bind) -> Result<(), Failure> {
         let name = message.portal_name.clone().unwrap_or_default();
-        if !name.is_empty() && self.portals.portals.len() >= MOST {
-            return Err(Failure::new("53400", format!("a connection may hold {MOST} portals")));
-        }
+        self.portals.check_room(&name)?;
         let prepared = self.portals.statement(message.statement_name.as_deref().unwrap_or_default())?;
         let values = values(message, &prepared)?;
         let format = format_of(&message.result_column_format_codes);
         // Wrong numbers of formats are refused here, before they are used.
-        prepared.columns(&format)?;
-        self.portals.portals.insert(name, Portal { prepared, format, state: State::Bound(values) });
+        self.portals.columns(&prepared, &format)?;
+        self.portals.put(name, Portal::new(prepared, format, values));
         Ok(send(socket, Message::BindComplete(BindComplete::new())).await?)
     }
 
@@ -200,11 +110,11 @@ impl Connection {
                 let prepared = self.portals.statement(name)?;
                 let oids = prepared.parameters.iter().map(Type::oid).collect();
                 send(socket, Message::ParameterDescription(ParameterDescription::new(oids))).await?;
-                prepared.columns(&Format::UnifiedText)?
+                self.portals.columns(&prepared, &Format::UnifiedText)?
             }
             TARGET_TYPE_BYTE_PORTAL => {
-                let portal = self.portals.portals.get(name).ok_or_else(|| no_portal(name))?;
-                portal.prepared.columns(&portal.format)?
+                let portal = self.portals.portal(name)?;
+                self.portals.columns(&portal.prepared, &portal.format)?
             }
             _ => return Err(Failure::new("08P01", "describe names neither a statement nor a portal")),
         };
@@ -218,58 +128,84 @@ impl Connection {
     pub(super) async fn execute(&mut self, socket: &mut Socket, message: &Execute) -> Result<(), Failure> {
         let name = message.name.as_deref().unwrap_or_default();
         // Taken out while it runs: a portal that fails is gone.
-        let mut portal = self.portals.portals.remove(name).ok_or_else(|| no_portal(name))?;
+        let mut portal = self.portals.take(name)?;
         let prepared = Arc::clone(&portal.prepared);
         match &prepared.kind {
             Kind::Empty => send(socket, Message::EmptyQueryResponse(EmptyQueryResponse::new())).await?,
             Kind::Command(command) => {
-                self.check_transaction(&Asked::Command(command.clone()))?;
-                let done = self.obey(socket, command.clone()).await?;
-                finish(socket, done).await?;
-            }
-            Kind::Query { sql, tag, columns } => {
-                self.check_transaction(&Asked::Query { sql: sql.clone(), tag })?;
-                if let State::Bound(values) = &portal.state {
-                    let described = fields(columns, &portal.format)?;
-                    let answer = self.open(socket, sql, values.clone(), &portal.format, &described).await?;
-                    portal.state = State::Open(Box::new(answer));
+                self.check_transaction(!command.ends_failure())?;
+                match command {
+                    Command::Fetch(fetched) => self.fetch(socket, fetched, Some(&portal.format)).await?,
+                    command => {
+                        let done = self.obey(socket, command.clone()).await?;
+                        finish(socket, done).await?;
+                    }
                 }
+            }
+            Kind::Copy(copy) => {
+                self.check_transaction(true)?;
+                self.copy_out(socket, copy).await?;
+            }
+            Kind::Declare(declared, query) => {
+                self.check_transaction(true)?;
+                let State::Bound(values) = &portal.state else { return Err(no_portal(name)) };
+                self.declare(declared, Arc::clone(query), values.clone())?;
+                complete(socket, "DECLARE CURSOR").await?;
+            }
+            Kind::Query { tag, .. } => {
+                self.check_transaction(true)?;
                 // Zero and less mean all rows.
                 let limit = u64::try_from(message.max_rows).ok().filter(|most| *most > 0);
-                portal.read(socket, tag, limit).await?;
+                self.read_on(socket, &mut portal, tag, limit).await?;
             }
         }
         if !matches!(prepared.kind, Kind::Command(Command::Discard(_))) {
-            self.portals.portals.insert(name.to_owned(), portal);
+            self.portals.put(name.to_owned(), portal);
         }
         Ok(())
     }
 
-    async fn open(
+    /// Sends a portal's next rows, and how that ended.
+    async fn read_on(
         &self,
-        socket: &Socket,
-        sql: &str,
-        values: Vec<ScalarValue>,
-        format: &Format,
-        described: &[FieldInfo],
-    ) -> Result<Answer, Failure> {
-        let (principal, interrupt) = self.starting()?;
-        let running = self.server.engine.run_with(principal, Endpoint::Pgwire, sql, values);
-        let running = interrupt.guard(socket, running).await??;
-        let answer = Answer::new(running, format, interrupt)?;
-        match answer.has_types_of(described) {
-            true => Ok(answer),
-            // A parameter's value decided a type that could not be told before.
-            false => Err(Failure::new("0A000", "cached plan must not change result type")
-                .hint("give the parameters' types, e.g. $1::text")),
+        socket: &mut Socket,
+        portal: &mut Portal,
+        tag: &str,
+        limit: Option<u64>,
+    ) -> Result<(), Failure> {
+        let interrupt = self.open(socket, portal).await?;
+        match portal.read(socket, &interrupt, limit, true).await? {
+            Read { ended: true, rows } => complete(socket, &format!("{tag} {rows}")).await,
+            Read { ended: false, .. } => {
+                Ok(send(socket, Message::PortalSuspended(PortalSuspended::new())).await?)
+            }
         }
+    }
+
+    /// Has the engine begin with a portal's query, unless it has. The answer may
+    /// interrupt what is read now.
+    pub(super) async fn open(&self, socket: &Socket, portal: &mut Portal) -> Result<Interrupt, Failure> {
+        let (State::Bound(values), Kind::Query { sql, columns, .. }) = (&portal.state, &portal.prepared.kind)
+        else {
+            return Ok(self.starting()?.1);
+        };
+        let described = fields(columns, &portal.format)?;
+        let (answer, interrupt) = self.ask(socket, sql, values.clone(), &portal.format).await?;
+        if !answer.has_types_of(&described) {
+            // A parameter's value decided a type that could not be told before.
+            return Err(Failure::new("0A000", "cached plan must not change result type")
+                .hint("give the parameters' types, e.g. $1::text"));
+        }
+        portal.state = State::Open(Box::new(answer));
+        Ok(interrupt)
     }
 
     pub(super) async fn close(&mut self, socket: &mut Socket, message: &Close) -> Result<(), Failure> {
         let name = message.name.as_deref().unwrap_or_default();
         match message.target_type {
-            TARGET_TYPE_BYTE_STATEMENT => drop(self.portals.statements.remove(name)),
-            TARGET_TYPE_BYTE_PORTAL => drop(self.portals.portals.remove(name)),
+            // There being none is no error here.
+            TARGET_TYPE_BYTE_STATEMENT => drop(self.portals.deallocate(Some(name))),
+            TARGET_TYPE_BYTE_PORTAL => _ = self.portals.close(Some(name)),
             _ => return Err(Failure::new("08P01", "close names neither a statement nor a portal")),
         }
         Ok(send(socket, Message::CloseComplete(CloseComplete::new())).await?)
@@ -277,36 +213,10 @@ impl Connection {
 
     /// Ends a series of messages. Outside of a transaction that ends its portals too.
     pub(super) async fn sync(&mut self, socket: &mut Socket) -> Result<(), Failure> {
-        if !matches!(self.transaction, TransactionStatus::Transaction) {
-            self.portals.portals.clear();
+        if matches!(self.transaction, TransactionStatus::Idle) {
+            self.portals.end_transaction(true);
         }
         Ok(self.ready(socket).await?)
-    }
-}
-
-// === impl Portal ===
-
-impl Portal {
-    /// Sends rows, at most `limit` if there is one.
-    async fn read(&mut self, socket: &mut Socket, tag: &str, limit: Option<u64>) -> Result<(), Failure> {
-        let State::Open(answer) = &mut self.state else {
-            let tag = format!("{tag} 0");
-            let done = pgwire::messages::response::CommandComplete::new(tag);
-            return Ok(send(socket, Message::CommandComplete(done)).await?);
-        };
-        let mut rows = 0;
-        while limit != Some(rows) {
-            match answer.next(socket).await? {
-                Some(row) => send(socket, Message::DataRow(row)).await?,
-                None => {
-                    complete(socket, answer, &format!("{tag} {rows}")).await?;
-                    self.state = State::Finished;
-                    return Ok(());
-                }
-            }
-            rows += 1;
-        }
-        Ok(send(socket, Message::PortalSuspended(PortalSuspended::new())).await?)
     }
 }
 
@@ -319,14 +229,42 @@ fn values(message: &Bind, prepared: &Prepared) -> Result<Vec<ScalarValue>, Failu
             format!("bind gives {given} parameters in {formats} formats, the statement has {needed}");
         return Err(Failure::new("08P01", message));
     }
-    let types = prepared.parameters.iter().map(|kind| Some(kind.clone())).collect();
-    let statement = StoredStatement::new(String::new(), (), types);
-    let bound = Bound::try_new(message, Arc::new(statement))?;
-    let expected: Vec<_> = prepared.expected.iter().map(Option::as_ref).collect();
-    match deserialize_parameters(&bound, &expected)? {
-        ParamValues::List(values) => Ok(values.into_iter().map(|value| value.value).collect()),
-        ParamValues::Map(_) => Err(Failure::new("XX000", "parameters have numbers, not names")),
+    let arrays = own_arrays(message, prepared)?;
+    // Those that were read already are nulls to the rest.
+    let mut values = message.parameters.clone();
+    let mut types: Vec<_> = prepared.parameters.iter().map(|kind| Some(kind.clone())).collect();
+    for (place, array) in arrays.iter().enumerate().filter(|(_, array)| array.is_some()) {
+        values[place] = None;
+        types[place] = array.as_ref().map(|_| Type::TEXT);
     }
+    let statement = StoredStatement::new(String::new(), (), types);
+    let (formats, results) = (&message.parameter_format_codes, &message.result_column_format_codes);
+    let rest = Bind::new(None, None, formats.clone(), values, results.clone());
+    let bound = Bound::try_new(&rest, Arc::new(statement))?;
+    let expected: Vec<_> = prepared.expected.iter().map(Option::as_ref).collect();
+    let values = match deserialize_parameters(&bound, &expected)? {
+        ParamValues::List(values) => values,
+        ParamValues::Map(_) => return Err(Failure::new("XX000", "parameters have numbers, not names")),
+    };
+    let own = values.into_iter().zip(arrays);
+    Ok(own.map(|(value, array)| array.unwrap_or(value.value)).collect())
+}
+
+/// Arrays that are read here, by their places.
+fn own_arrays(message: &Bind, prepared: &Prepared) -> Result<Vec<Option<ScalarValue>>, Failure> {
+    let is_binary = |place: usize| match message.parameter_format_codes.as_slice() {
+        [] => false,
+        [code] => *code == 1,
+        codes => codes.get(place) == Some(&1),
+    };
+    let array = |(place, kind): (usize, &Type)| {
+        let Some(bytes) = message.parameters[place].as_ref() else { return Ok(None) };
+        match arrays::reads(kind, is_binary(place)) {
+            true => arrays::read(kind, is_binary(place), bytes, prepared.expected[place].as_ref()).map(Some),
+            false => Ok(None),
+        }
+    };
+    prepared.parameters.iter().enumerate().map(array).collect()
 }
 
 fn format_of(codes: &[i16]) -> Format {
@@ -335,14 +273,4 @@ fn format_of(codes: &[i16]) -> Format {
         [code] => Format::from(*code),
         codes => Format::Individual(codes.to_vec()),
     }
-}
-
-fn no_statement(name: &str) -> Failure {
-    let name: String = name.chars().take(100).collect();
-    Failure::new("26000", format!("prepared statement {name:?} does not exist"))
-}
-
-fn no_portal(name: &str) -> Failure {
-    let name: String = name.chars().take(100).collect();
-    Failure::new("34000", format!("portal {name:?} does not exist"))
 }

@@ -41,7 +41,7 @@ impl Failure {
 
 impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
-        Self::new(error.code().sqlstate(), error.to_string())
+        Self::new(error.sqlstate(), error.to_string())
     }
 }
 

@@ -13,7 +13,16 @@ use crate::functions;
 pub(super) struct Settings {
     /// Those that differ from [`functions::setting`], by name in lower case.
     changed: BTreeMap<&'static str, String>,
+    /// Those of the transaction alone.
+    local: BTreeMap<&'static str, String>,
+    /// What the client wanted when it connected; `RESET` goes back to it.
+    at_start: BTreeMap<&'static str, String>,
+    /// What a transaction that fails goes back to.
+    before: Option<BTreeMap<&'static str, String>>,
 }
+
+/// A setting and its value, and a note for the client.
+type Checked = (Option<(&'static str, String)>, Option<&'static str>);
 
 /// What may be set.
 enum Rule {
@@ -55,18 +64,60 @@ impl Settings {
     pub(super) fn show(&self, name: &str) -> Result<&str, Failure> {
         let name = spelled(name);
         let started = functions::setting(&name).ok_or_else(|| unknown(&name))?;
-        Ok(self.changed.get(name.as_str()).map_or(started, String::as_str))
+        Ok(self.value(&name).unwrap_or(started))
     }
 
     /// All settings by name.
     pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        functions::settings()
-            .map(|(name, started)| (name, self.changed.get(name).map_or(started, String::as_str)))
+        functions::settings().map(|(name, started)| (name, self.value(name).unwrap_or(started)))
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        self.local.get(name).or_else(|| self.changed.get(name)).map(String::as_str)
+    }
+
+    /// What is set by now is what the connection started with.
+    pub(super) fn started(&mut self) {
+        self.at_start.clone_from(&self.changed);
+    }
+
+    /// A transaction begins.
+    pub(super) fn begin(&mut self) {
+        self.before.get_or_insert_with(|| self.changed.clone());
+    }
+
+    /// A transaction ends; one that fails takes its settings with it.
+    pub(super) fn end(&mut self, commits: bool) {
+        self.local.clear();
+        if let Some(before) = self.before.take()
+            && !commits
+        {
+            self.changed = before;
+        }
     }
 
     /// Sets one. The answer is a note for the client when the value will not
     /// have the effect that it may expect.
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<Option<&'static str>, Failure> {
+        let (changed, note) = self.checked(name, value)?;
+        if let Some((name, value)) = changed {
+            self.local.remove(name);
+            self.changed.insert(name, value);
+        }
+        Ok(note)
+    }
+
+    /// Sets one until the transaction ends.
+    pub(super) fn set_local(&mut self, name: &str, value: &str) -> Result<Option<&'static str>, Failure> {
+        let (changed, note) = self.checked(name, value)?;
+        if self.before.is_none() {
+            return Ok(Some("SET LOCAL can only be used in transaction blocks"));
+        }
+        self.local.extend(changed);
+        Ok(note)
+    }
+
+    fn checked(&self, name: &str, value: &str) -> Result<Checked, Failure> {
         let name = spelled(name);
         let Some((known, _)) = functions::settings().find(|(known, _)| *known == name) else {
             return Err(unknown(&name));
@@ -79,29 +130,34 @@ impl Settings {
             let error = Failure::new("22023", format!("invalid value for parameter {known:?}: {shown:?}"));
             return Err(error.hint(rule.hint()));
         }
-        let utc = matches!(rule, Rule::Zone) && !is_utc(&value);
-        if !utc {
-            self.changed.insert(known, value);
+        match matches!(rule, Rule::Zone) && !is_utc(&value) {
+            true => Ok((None, Some("times are shown in UTC, with their offset"))),
+            false => Ok((Some((known, value)), None)),
         }
-        Ok(utc.then_some("times are shown in UTC, with their offset"))
     }
 
     /// Back to the start, for one setting.
     pub(super) fn reset(&mut self, name: &str) -> Result<(), Failure> {
         let name = spelled(name);
-        functions::setting(&name).ok_or_else(|| unknown(&name))?;
-        self.changed.remove(name.as_str());
+        let (known, _) =
+            functions::settings().find(|(known, _)| *known == name).ok_or_else(|| unknown(&name))?;
+        self.local.remove(known);
+        match self.at_start.get(known) {
+            Some(value) => self.changed.insert(known, value.clone()),
+            None => self.changed.remove(known),
+        };
         Ok(())
     }
 
     /// Back to the start, for all.
     pub(super) fn reset_all(&mut self) {
-        self.changed.clear();
+        self.local.clear();
+        self.changed.clone_from(&self.at_start);
     }
 
     /// How long a statement may take, if the client limits it.
     pub(super) fn statement_timeout(&self) -> Option<Duration> {
-        let value = self.changed.get("statement_timeout")?;
+        let value = self.value("statement_timeout")?;
         span(value).filter(|span| !span.is_zero())
     }
 }
@@ -214,6 +270,30 @@ mod tests {
         assert_eq!(settings.statement_timeout(), Some(Duration::from_secs(2)));
         settings.reset("statement_timeout").unwrap();
         assert_eq!(settings.statement_timeout(), None);
+    }
+
+    #[test]
+    fn a_transaction_takes_its_own_settings_with_it() {
+        let mut settings = Settings::default();
+        settings.set("application_name", "start").unwrap();
+        settings.started();
+        assert!(settings.set_local("statement_timeout", "1s").unwrap().is_some());
+        assert_eq!(settings.statement_timeout(), None);
+        settings.begin();
+        assert!(settings.set_local("statement_timeout", "1s").unwrap().is_none());
+        settings.set("application_name", "inside").unwrap();
+        assert_eq!(settings.statement_timeout(), Some(Duration::from_secs(1)));
+        settings.end(true);
+        assert_eq!(
+            (settings.statement_timeout(), settings.show("application_name").unwrap()),
+            (None, "inside")
+        );
+        settings.begin();
+        settings.set("application_name", "lost").unwrap();
+        settings.end(false);
+        assert_eq!(settings.show("application_name").unwrap(), "inside");
+        settings.reset("application_name").unwrap();
+        assert_eq!(settings.show("application_name").unwrap(), "start");
     }
 
     #[test]

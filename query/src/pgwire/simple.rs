@@ -1,5 +1,8 @@
 //! The simple protocol: a text of statements, answered one after the other in text format.
 
+use std::sync::Arc;
+
+use datafusion::common::ScalarValue;
 use pgwire::api::Type;
 use pgwire::api::portal::Format;
 use pgwire::api::results::{FieldFormat, FieldInfo};
@@ -8,7 +11,7 @@ use pgwire::messages::data::DataRow;
 use pgwire::messages::response::{CommandComplete, EmptyQueryResponse, TransactionStatus};
 use pgwire::messages::startup::ParameterStatus;
 
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Interrupt};
 use super::command::{self, Asked, Command};
 use super::connection::{Connection, Socket, send};
 use super::failure::{Failure, notice};
@@ -34,15 +37,16 @@ impl Connection {
     /// fails ends it, and what came before has been answered by then.
     pub(super) async fn query(&mut self, socket: &mut Socket, text: &str) -> Result<(), Failure> {
         // A new query ends what the unnamed portal had.
-        self.portals.close_unnamed();
+        self.portals.close(Some(""));
         let asked = self.check_length(text).and_then(|()| command::parse(text));
         let asked = self.noted(text, asked)?;
         if asked.is_empty() {
             send(socket, PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
         }
         for asked in asked {
-            self.check_transaction(&asked)?;
+            self.check_transaction(asked.needs_sound_transaction())?;
             match asked {
+                Asked::Command(Command::Fetch(fetched)) => self.fetch(socket, &fetched, None).await?,
                 Asked::Command(command) => {
                     let done = self.obey(socket, command).await?;
                     if let Some(shown) = &done.table {
@@ -51,24 +55,44 @@ impl Connection {
                     }
                     finish(socket, done).await?;
                 }
-                Asked::Query { sql, tag } => self.select(socket, &sql, tag).await?,
+                Asked::Query { sql, tag, .. } => self.select(socket, &sql, tag).await?,
+                Asked::Copy(copy) => self.copy_out(socket, &copy).await?,
+                Asked::Declare(declared) => {
+                    let (sql, told) = (declared.sql.clone(), &declared.told);
+                    let query = self.prepare_query(socket, sql, told, "SELECT", &[]).await?;
+                    self.declare(&declared, Arc::new(query), Vec::new())?;
+                    finish(socket, Done { table: None, tag: "DECLARE CURSOR".to_owned() }).await?;
+                }
             }
         }
         Ok(())
     }
 
     async fn select(&mut self, socket: &mut Socket, sql: &str, tag: &str) -> Result<(), Failure> {
-        let (principal, interrupt) = self.starting()?;
-        let running = self.server.engine.run(principal, Endpoint::Pgwire, sql);
-        let running = interrupt.guard(socket, running).await??;
-        let mut answer = Answer::new(running, &Format::UnifiedText, interrupt)?;
+        let (mut answer, interrupt) = self.ask(socket, sql, Vec::new(), &Format::UnifiedText).await?;
         send(socket, PgWireBackendMessage::RowDescription(answer.description())).await?;
         let mut rows: u64 = 0;
-        while let Some(row) = answer.next(socket).await? {
+        while let Some(row) = answer.next(socket, &interrupt).await? {
             send(socket, PgWireBackendMessage::DataRow(row)).await?;
             rows += 1;
         }
-        complete(socket, &answer, &format!("{tag} {rows}")).await
+        answer.warn_if_truncated(socket).await?;
+        complete(socket, &format!("{tag} {rows}")).await
+    }
+
+    /// Has the engine run a statement, until its rows begin to come.
+    pub(super) async fn ask(
+        &self,
+        socket: &Socket,
+        sql: &str,
+        values: Vec<ScalarValue>,
+        format: &Format,
+    ) -> Result<(Answer, Interrupt), Failure> {
+        let (principal, interrupt) = self.starting()?;
+        let limit = interrupt.limit();
+        let running = self.server.engine.run_within(principal, Endpoint::Pgwire, sql, values, limit);
+        let running = interrupt.watch(socket, running).await??;
+        Ok((Answer::new(running, format)?, interrupt))
     }
 
     /// Records a text that is refused before the engine sees it.
@@ -96,10 +120,9 @@ impl Connection {
     }
 
     /// In a transaction that failed, only its end is accepted.
-    pub(super) fn check_transaction(&self, asked: &Asked) -> Result<(), Failure> {
-        let ends = matches!(asked, Asked::Command(Command::Commit | Command::Rollback));
+    pub(super) fn check_transaction(&self, needs_sound: bool) -> Result<(), Failure> {
         match self.transaction {
-            TransactionStatus::Error if !ends => {
+            TransactionStatus::Error if needs_sound => {
                 let message =
                     "current transaction is aborted, commands ignored until end of transaction block";
                 Err(Failure::new("25P02", message))
@@ -113,29 +136,27 @@ impl Connection {
         let done = |tag: &str| Done { table: None, tag: tag.to_owned() };
         Ok(match command {
             Command::Begin(tag) => {
-                self.transaction = self.transaction.to_in_transaction_state();
+                self.begin(socket).await?;
                 done(tag)
             }
-            Command::Commit => {
-                let failed = matches!(self.transaction, TransactionStatus::Error);
-                self.transaction = TransactionStatus::Idle;
-                done(if failed { "ROLLBACK" } else { "COMMIT" })
+            Command::Commit => done(self.end(socket, true).await?),
+            Command::Rollback => done(self.end(socket, false).await?),
+            Command::Savepoint(name) => {
+                self.savepoint(name)?;
+                done("SAVEPOINT")
             }
-            Command::Rollback => {
-                self.transaction = TransactionStatus::Idle;
+            Command::Release(name) => {
+                self.release(&name)?;
+                done("RELEASE")
+            }
+            Command::RollbackTo(name) => {
+                self.roll_back_to(&name)?;
                 done("ROLLBACK")
             }
-            Command::Set(name, value) => {
-                self.set(socket, &name, value.as_deref()).await?;
-                done("SET")
-            }
-            Command::Reset(Some(name)) => {
-                self.settings.reset(&name)?;
-                done("RESET")
-            }
-            Command::Reset(None) => {
-                self.settings.reset_all();
-                done("RESET")
+            Command::Close(name) => done(self.close_cursor(name.as_deref())?),
+            Command::Fetch(_) => return Err(Failure::new("XX000", "FETCH is answered elsewhere")),
+            set @ (Command::Set(..) | Command::SetLocal(..) | Command::Reset(_)) => {
+                done(self.change_settings(socket, set).await?)
             }
             Command::Show(name) => self.show(name.as_deref())?,
             Command::Discard(tag) => {
@@ -153,19 +174,48 @@ impl Connection {
         })
     }
 
-    async fn set(&mut self, socket: &mut Socket, name: &str, value: Option<&str>) -> Result<(), Failure> {
-        match value {
-            Some(value) => {
-                if let Some(note) = self.settings.set(name, value)? {
-                    send(socket, notice("NOTICE", "01000", note)).await?;
-                }
+    /// Does what a command says about settings; the answer is its tag.
+    async fn change_settings(
+        &mut self,
+        socket: &mut Socket,
+        command: Command,
+    ) -> Result<&'static str, Failure> {
+        let before = self.reported();
+        let (tag, note) = match command {
+            Command::Set(name, Some(value)) => ("SET", self.settings.set(&name, &value)?),
+            Command::SetLocal(name, Some(value)) => ("SET", self.settings.set_local(&name, &value)?),
+            Command::Set(name, None) | Command::SetLocal(name, None) => {
+                self.settings.reset(&name)?;
+                ("SET", None)
             }
-            None => self.settings.reset(name)?,
+            Command::Reset(Some(name)) => {
+                self.settings.reset(&name)?;
+                ("RESET", None)
+            }
+            _ => {
+                self.settings.reset_all();
+                ("RESET", None)
+            }
+        };
+        if let Some(note) = note {
+            send(socket, notice("NOTICE", "01000", note)).await?;
         }
-        if let Some(reported) = REPORTED.iter().find(|reported| reported.eq_ignore_ascii_case(name)) {
-            let now = self.settings.show(reported)?.to_owned();
-            let status = ParameterStatus::new((*reported).to_owned(), now);
-            send(socket, PgWireBackendMessage::ParameterStatus(status)).await?;
+        self.report_changes(socket, &before).await?;
+        Ok(tag)
+    }
+
+    /// The settings that clients are told of, as they are now.
+    pub(super) fn reported(&self) -> Vec<String> {
+        REPORTED.iter().map(|name| self.settings.show(name).unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Tells the client of those that have changed.
+    pub(super) async fn report_changes(&self, socket: &mut Socket, before: &[String]) -> Result<(), Failure> {
+        for ((name, before), now) in REPORTED.iter().zip(before).zip(self.reported()) {
+            if *before != now {
+                let status = ParameterStatus::new((*name).to_owned(), now);
+                send(socket, PgWireBackendMessage::ParameterStatus(status)).await?;
+            }
         }
         Ok(())
     }
@@ -201,12 +251,8 @@ pub(super) async fn finish(socket: &mut Socket, done: Done) -> Result<(), Failur
     Ok(send(socket, PgWireBackendMessage::CommandComplete(CommandComplete::new(done.tag))).await?)
 }
 
-/// Sends a query's completion, after a warning if its rows were cut off.
-pub(super) async fn complete(socket: &mut Socket, answer: &Answer, tag: &str) -> Result<(), Failure> {
-    if answer.truncated() {
-        let message = "the answer was cut off at the server's limit of rows or bytes";
-        send(socket, notice("WARNING", "01004", message)).await?;
-    }
+/// Sends a query's completion.
+pub(super) async fn complete(socket: &mut Socket, tag: &str) -> Result<(), Failure> {
     Ok(send(socket, PgWireBackendMessage::CommandComplete(CommandComplete::new(tag.to_owned()))).await?)
 }
 

@@ -80,6 +80,7 @@ impl Connection {
                 }
             }
         }
+        self.settings.started();
         Ok(())
     }
 

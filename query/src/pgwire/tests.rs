@@ -2,6 +2,8 @@
 
 mod bucket;
 mod clients;
+mod copying;
+mod cursors;
 mod hostile;
 pub(crate) mod messages;
 pub(crate) mod psql;

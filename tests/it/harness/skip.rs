@@ -16,6 +16,45 @@ pub(crate) fn python_with_readers() -> Option<String> {
     (!missing).then_some(python)
 }
 
+/// A Python that has these modules, if there is one.
+pub(crate) fn python_with(modules: &str) -> Option<String> {
+    let python = std::env::var("BAILIWICK_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let found = succeeds(std::process::Command::new(&python).args(["-c", &format!("import {modules}")]));
+    let missing = missing(found, &format!("needs Python with {modules}"), "BAILIWICK_REQUIRE_CLIENTS");
+    (!missing).then_some(python)
+}
+
+/// A folder of Node's modules that has `pg` and what reads in portions, if there is one.
+pub(crate) fn node_modules() -> Option<std::path::PathBuf> {
+    let folder = std::env::var_os("BAILIWICK_TEST_NODE_MODULES").unwrap_or_default();
+    let needs = "require('pg'); require('pg-cursor'); require('pg-query-stream')";
+    let found = succeeds(std::process::Command::new("node").args(["-e", needs]).env("NODE_PATH", &folder));
+    let missing = missing(
+        found,
+        "needs node, and pg, pg-cursor and pg-query-stream in BAILIWICK_TEST_NODE_MODULES",
+        "BAILIWICK_REQUIRE_CLIENTS",
+    );
+    (!missing).then(|| folder.into())
+}
+
+/// PostgreSQL's JDBC driver as Debian installs it, and a Java to run it.
+pub(crate) fn pgjdbc() -> Option<std::path::PathBuf> {
+    let driver = std::path::PathBuf::from("/usr/share/java/postgresql.jar");
+    let found = driver.exists() && succeeds(std::process::Command::new("javac").arg("-version"));
+    let missing = missing(found, "needs a JDK and libpostgresql-jdbc-java", "BAILIWICK_REQUIRE_CLIENTS");
+    (!missing).then_some(driver)
+}
+
+fn succeeds(command: &mut std::process::Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+/// Whether `curl` is there.
+pub(crate) fn without_curl() -> bool {
+    let found = succeeds(std::process::Command::new("curl").arg("--version"));
+    missing(found, "needs curl", "BAILIWICK_REQUIRE_CLIENTS")
+}
+
 /// Whether `psql` is there.
 pub(crate) fn without_psql() -> bool {
     let found = std::process::Command::new("psql").arg("--version").output().is_ok();

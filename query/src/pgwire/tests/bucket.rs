@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bailiwick_lake::keys::WalKey;
 use bailiwick_lake::{EncodedRows, Lake, WalHeader, WalKind};
-use bailiwick_proto::ship::{MemoryOutbox, MemorySender};
-use bailiwick_proto::{IngesterId, Table};
+use bailiwick_proto::ship::{MemoryOutbox, MemorySender, Outbox};
+use bailiwick_proto::{IngesterId, Table, wire};
 use chrono::{DateTime, TimeDelta, Utc};
 use datafusion::arrow::array::{
     ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
 };
 use datafusion::arrow::compute::cast;
+use datafusion::arrow::util::display::array_value_to_string;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Config, Engine, QueryRecorder, Role, tokens};
@@ -25,6 +28,9 @@ pub(super) const BEGAN: &str = "2026-11-24T10:00:00Z";
 /// Rows of each tenant in each table.
 pub(super) const ROWS: i64 = 600;
 
+/// How long nothing must be recorded for everything to have been.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// A server and the tokens that it knows.
 pub(super) struct Served {
     pub(super) addr: SocketAddr,
@@ -32,7 +38,7 @@ pub(super) struct Served {
     pub(super) tenant: String,
     stop: CancellationToken,
     _folder: tempfile::TempDir,
-    _recorded: MemoryOutbox,
+    recorded: tokio::sync::Mutex<MemoryOutbox>,
 }
 
 // === impl Served ===
@@ -56,7 +62,22 @@ impl Served {
         let (addr, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let tls = crate::tls::Tls::open(&config).unwrap();
         tokio::spawn(super::super::serve(listener, tls, engine, config.max_connections, stop.clone()));
-        Self { addr, admin, tenant, stop, _folder: folder, _recorded: recorded }
+        Self { addr, admin, tenant, stop, _folder: folder, recorded: recorded.into() }
+    }
+
+    /// Statements and how they ended, in the order of their ends.
+    pub(super) async fn outcomes(&self) -> Vec<(String, String)> {
+        let mut records = self.recorded.lock().await;
+        let (mut outcomes, mut taken) = (Vec::new(), 0);
+        while let Ok(Ok(Some(batch))) = timeout(QUIET, records.next(taken)).await {
+            taken += 1;
+            let rows = wire::decode(&batch.arrow_ipc, batch.crc32c, &Table::Queries.wire_schema()).unwrap();
+            for row in 0..rows.num_rows() {
+                let text = |name| array_value_to_string(rows.column_by_name(name).unwrap(), row).unwrap();
+                outcomes.push((text("sql"), text("outcome")));
+            }
+        }
+        outcomes
     }
 }
 

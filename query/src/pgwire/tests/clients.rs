@@ -32,6 +32,56 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("\\dT", &[]),
     ("\\dp", &["syscalls"]),
     ("\\dx", &[]),
+    ("\\d+ syscalls", &["evt_arg|record[]", "who answers for this row"]),
+    ("\\d public.*", &["Table \"public.usage\"", "View \"public.syscalls_named\""]),
+    ("\\dt public.sys*", &["public|syscalls|table"]),
+    ("\\du+", &["olga"]),
+    ("\\dg", &["olga"]),
+    ("\\dv+", &["syscalls_named"]),
+    ("\\df+", &[]),
+    ("\\df *.upper", &["pg_catalog|upper"]),
+    ("\\dfn pg_catalog.lower*", &["pg_catalog|lower"]),
+    ("\\dT+", &[]),
+    ("\\dT *.text", &["pg_catalog|text"]),
+    ("\\z", &["public|usage|table"]),
+    ("\\dC", &["bigint"]),
+    ("\\dC+", &["bigint"]),
+    ("\\dD", &[]),
+    ("\\dD+", &[]),
+    ("\\db", &["pg_default"]),
+    ("\\db+", &["pg_default"]),
+    ("\\dF", &["english"]),
+    ("\\dF+", &["english"]),
+    ("\\dFd", &["english_stem"]),
+    ("\\dFp", &["default"]),
+    ("\\dFt", &["simple"]),
+    ("\\di+", &[]),
+    ("\\dx+", &[]),
+    ("\\da", &[]),
+    ("\\dA", &["heap"]),
+    ("\\dAc", &["btree"]),
+    ("\\dAf", &["btree"]),
+    ("\\dAo", &[]),
+    ("\\dc", &[]),
+    ("\\dd", &[]),
+    ("\\ddp", &[]),
+    ("\\des", &[]),
+    ("\\det", &[]),
+    ("\\deu", &[]),
+    ("\\dew", &[]),
+    ("\\dE", &[]),
+    ("\\dl", &[]),
+    ("\\dL", &[]),
+    ("\\do", &[]),
+    ("\\dO", &[]),
+    ("\\dP", &[]),
+    ("\\drds", &[]),
+    ("\\dRp", &[]),
+    ("\\dRs", &[]),
+    ("\\dX", &[]),
+    ("\\dy", &[]),
+    ("\\dconfig", &[]),
+    ("\\dconfig+ server_version_num", &["160006"]),
     ("\\conninfo", &["bailiwick"]),
     ("\\encoding", &["UTF8"]),
 ];
@@ -71,6 +121,45 @@ async fn psql_lists_and_describes_the_tables() {
     assert!(failures.is_empty(), "{failures}");
 }
 
+/// Goal: the Tab key never costs a transaction. Method: the texts that psql sent to
+/// PostgreSQL 15, all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_completes_words() {
+    let served = Served::start().await;
+    let mut raw = super::messages::logged_in(&served).await;
+    let texts = include_str!("completion.sql").split("\n;;\n");
+    let (mut count, mut failures, mut found) = (0, String::new(), String::new());
+    for text in texts {
+        let answer = raw.ask(&[super::messages::query(text)]).await;
+        if let Some(error) = answer.iter().find(|line| line.starts_with("error")) {
+            let _ = writeln!(failures, "{text}\n{error}");
+        }
+        found.extend(answer.into_iter().filter(|line| line.starts_with("row")));
+        count += 1;
+    }
+    assert!(failures.is_empty() && count > 30, "{failures}");
+    for word in ["syscalls_named", "usage", "statement_timeout", "timestamptz", "public"] {
+        assert!(found.contains(word), "{word} is not found");
+    }
+}
+
+/// psql reads in portions with `FETCH_COUNT`, and copies to a file of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_reads_in_portions_and_copies_to_files() {
+    let served = Served::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let Some(psql) = Psql::of(served.addr, &served.tenant) else { return };
+    let file = folder.path().join("usage.csv");
+    let copied = psql.run(&format!("\\copy usage (tenant, cpu_ns) TO '{}' CSV HEADER", file.display())).await;
+    assert_eq!(copied.unwrap(), "COPY 600\n");
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(text.starts_with("tenant,cpu_ns\nacme,") && text.lines().count() == 601, "{text}");
+    let output =
+        psql.run_script("\\set FETCH_COUNT 7\nSELECT cpu_ns FROM usage ORDER BY 1;\n").await.unwrap();
+    let numbers: Vec<i64> = output.lines().filter_map(|line| line.parse().ok()).collect();
+    assert_eq!(numbers, (0..ROWS).collect::<Vec<_>>());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn psql_shows_rows_of_every_type() {
     let served = Served::start().await;
@@ -82,8 +171,12 @@ async fn psql_shows_rows_of_every_type() {
     let output =
         psql.run("SELECT array['a', null], named_struct('a', 1), 1.5::decimal(4,2), interval '1 day'").await;
     assert!(output.unwrap().contains("{a,NULL}"));
-    let output = psql.run("\\copy (SELECT 1) TO STDOUT").await.unwrap_err();
-    assert!(output.contains("0A000"), "{output}");
+    assert_eq!(
+        psql.run("\\copy (SELECT 1 AS a, 'x' AS b) TO STDOUT CSV HEADER").await.unwrap(),
+        "a,b\n1,x\n"
+    );
+    let output = psql.run("\\copy syscalls FROM '/dev/null'").await.unwrap_err();
+    assert!(output.contains("42501"), "{output}");
 }
 
 /// libpq must find the encryption that it requires, and none where none is configured.
@@ -168,6 +261,48 @@ async fn grafana_saves_tests_and_explores() {
     let served = Served::start().await;
     let Some(psql) = Psql::of(served.addr, &served.admin) else { return };
     explore(&psql).await.unwrap();
+}
+
+/// Grafana 12's query builder asks through pgx: described first, then bound, in binary.
+#[tokio::test(flavor = "multi_thread")]
+async fn grafana_builds_queries_in_the_extended_protocol() {
+    use super::messages::{bind, execute, logged_in, parse, sync};
+    let served = Served::start().await;
+    let mut raw = logged_in(&served).await;
+    for (sql, values, expected) in [
+        (
+            "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT LIKE 'pg_%' AND \
+             schema_name <> 'information_schema' ORDER BY schema_name",
+            &[][..],
+            "row public",
+        ),
+        (
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = $1 ORDER BY table_name",
+            &[b"public".as_slice()][..],
+            "row syscalls_named",
+        ),
+        (
+            "SELECT column_name, data_type, udt_name, numeric_precision, numeric_scale FROM \
+             information_schema.columns WHERE table_schema = $1 AND table_name = $2 ORDER BY ordinal_position",
+            &[b"public".as_slice(), b"usage"][..],
+            "row cpu_ns bigint int8 0x00000040 0x00000000",
+        ),
+        (
+            "SELECT DISTINCT \"evt_type\"::text AS v FROM \"public\".\"syscalls\" WHERE \"evt_type\" IS NOT NULL \
+             UNION ALL SELECT DISTINCT \"priority\"::text FROM \"public\".\"alerts\" LIMIT 1000",
+            &[][..],
+            "row execve",
+        ),
+        (
+            "SELECT count(*) AS n FROM usage WHERE time BETWEEN $1 AND $2 AND tenant = ANY($3)",
+            &[b"2026-11-24 09:00:00+00".as_slice(), b"2026-11-24T11:00:00Z", b"{acme,x}"][..],
+            "row 0x0000000000000258",
+        ),
+    ] {
+        let answer =
+            raw.ask(&[parse("s", sql, &[]), bind("s", values, (&[], &[1])), execute(0), sync()]).await;
+        assert!(answer.contains(&expected.to_owned()), "{sql}: {answer:?}");
+    }
 }
 
 /// Panel queries as Grafana's macros expand, with TimescaleDB switched off and on.

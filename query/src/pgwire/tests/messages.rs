@@ -34,7 +34,7 @@ fn describe_statement(name: &str) -> Message {
     Message::Describe(Describe::new(b'S', Some(name.to_owned())))
 }
 
-async fn logged_in(served: &Served) -> Raw {
+pub(super) async fn logged_in(served: &Served) -> Raw {
     Raw::log_in(served.addr, &[("database", "bailiwick")], &served.admin).await.unwrap()
 }
 

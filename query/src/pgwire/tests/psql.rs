@@ -25,6 +25,13 @@ impl Psql {
         None
     }
 
+    /// Runs a script, whose lines may be psql's own commands.
+    pub(super) async fn run_script(&self, script: &str) -> Result<String, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), script).unwrap();
+        self.run(&format!("\\i {}", file.path().display())).await
+    }
+
     /// Runs one command or text; its output, or what it printed as an error.
     pub(crate) async fn run(&self, text: &str) -> Result<String, String> {
         self.run_with(&[], text).await

@@ -74,6 +74,15 @@ impl Raw {
         }
     }
 
+    /// Asks on a connection of its own that what runs on this one ends.
+    pub(super) async fn cancel(&self, addr: SocketAddr) {
+        let (pid, secret_key) = self.key.clone();
+        let request = pgwire::messages::cancel::CancelRequest::new(pid, secret_key);
+        let mut bytes = BytesMut::new();
+        PgWireFrontendMessage::CancelRequest(request).encode(&mut bytes).unwrap();
+        TcpStream::connect(addr).await.unwrap().write_all(&bytes).await.unwrap();
+    }
+
     /// Sends messages and answers with everything up to `ReadyForQuery`, one line a message.
     pub(crate) async fn ask(&mut self, messages: &[PgWireFrontendMessage]) -> Vec<String> {
         self.send(messages).await;
@@ -116,6 +125,9 @@ fn line(message: PgWireBackendMessage) -> String {
             }
             format!("row {}", cells.join(" "))
         }
+        Message::CopyOutResponse(copy) => format!("copy {} {:?}", copy.format, copy.column_formats),
+        Message::CopyData(copy) => format!("data {}", copied(&copy.data)),
+        Message::CopyDone(_) => "copied".to_owned(),
         Message::CommandComplete(done) => format!("done {}", done.tag),
         Message::ErrorResponse(error) => format!("error {}", said(&error.fields)),
         Message::NoticeResponse(notice) => format!("notice {}", said(&notice.fields)),
@@ -139,5 +151,13 @@ fn shown(cell: &[u8]) -> String {
     match std::str::from_utf8(cell) {
         Ok(text) if !text.contains(|letter: char| letter.is_control()) => text.to_owned(),
         _ => format!("0x{}", hex::encode(cell)),
+    }
+}
+
+/// A line of a copy as it is, anything else as hexadecimal.
+fn copied(data: &[u8]) -> String {
+    match std::str::from_utf8(data) {
+        Ok(text) if text.ends_with('\n') => text.to_owned(),
+        _ => shown(data),
     }
 }
