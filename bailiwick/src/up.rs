@@ -153,10 +153,12 @@ fn section(title: &str, lines: &[String]) {
 fn listens(config: &Config, backend: &Backend, node: Option<&Node>) -> Vec<String> {
     let scheme = |tls: &Option<PathBuf>| if tls.is_some() { "https" } else { "http" };
     let (ship, http) = (scheme(&config.ingest.tls_cert_file), scheme(&config.query.tls_cert_file));
+    let grpc = if config.query.tls_cert_file.is_some() { "grpc+tls" } else { "grpc" };
     let mut lines = vec![
         format!("{:<13} {ship}://{}", "ingest (gRPC)", backend.ingest_addr()),
         format!("{:<13} {http}://{}/api/v1/sql", "SQL over HTTP", backend.http_addr()),
         format!("{:<13} postgres://operator@{}/bailiwick", "PostgreSQL", backend.pgwire_addr()),
+        format!("{:<13} {grpc}://{}", "Flight SQL", backend.http_addr()),
         format!("{:<13} {http}://{}/metrics", "metrics", backend.http_addr()),
     ];
     if let Some(addr) = node.and_then(Node::webhook_addr) {

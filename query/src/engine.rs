@@ -12,11 +12,13 @@
 
 mod account;
 mod admission;
+mod ask;
 mod lane;
 mod memory;
 mod pushdown;
 mod running;
 mod session;
+mod watch;
 mod work;
 
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use std::time::Duration;
 
 use bailiwick_lake::Lake;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
@@ -39,8 +41,11 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use ask::{Ask, Params};
+pub(crate) use ask::{MAX_PARAMS, Parameter};
 pub use running::Running;
 pub use session::Session;
+pub use watch::UnderWay;
 
 use crate::gate::{self, Admitted};
 use crate::identity::{Identity, Owners, Refused};
@@ -52,6 +57,7 @@ use admission::{Admission, Place, Places};
 use lane::Lane;
 use running::Limits;
 use session::Template;
+use watch::{Watch, Watched};
 use work::Work;
 
 /// Batches that wait for a slow client before its query pauses.
@@ -76,6 +82,8 @@ pub enum Endpoint {
     Http,
     /// PostgreSQL's protocol.
     Pgwire,
+    /// Arrow Flight SQL.
+    Flight,
     /// Bailiwick's own detections; neither rows nor bytes are limited.
     Scheduled,
     /// A report's own statements; neither rows nor bytes are limited.
@@ -90,6 +98,7 @@ pub struct Engine {
     accounts: Arc<Accounts>,
     admission: Admission,
     scheduled: Admission,
+    watch: Arc<Watch>,
     recorder: QueryRecorder,
     metrics: Metrics,
 }
@@ -99,12 +108,13 @@ pub struct Engine {
 struct Job {
     session: Session,
     admitted: Admitted,
-    params: Vec<ScalarValue>,
+    params: Params,
     place: Place,
     /// The threads that it runs on.
     lane: Arc<Lane>,
     /// Cancelled when nobody wants its rows any more.
     ended: CancellationToken,
+    limits: Limits,
 }
 
 /// When an answer must have started, and the client's own limit if that is why.
@@ -121,8 +131,15 @@ struct Started {
     work: Work,
 }
 
-/// A statement's columns, and the types of its parameters.
-type Described = (SchemaRef, Vec<Option<DataType>>);
+/// Why a statement did not get as far as its first row.
+enum Unstarted {
+    /// It was not let in.
+    Refused(QueryError),
+    Failed(QueryError),
+}
+
+/// A statement's columns, and its parameters.
+type Described = (SchemaRef, Vec<Parameter>);
 
 // === impl Endpoint ===
 
@@ -132,6 +149,7 @@ impl Endpoint {
         match self {
             Self::Http => "http",
             Self::Pgwire => "pgwire",
+            Self::Flight => "flight",
             Self::Scheduled => "scheduled",
             Self::Report => "report",
         }
@@ -161,6 +179,7 @@ impl Engine {
             identity,
             admission: Admission::new(Places::of(config), metrics.clone()),
             scheduled: Admission::new(scheduled, metrics.clone()),
+            watch: Arc::default(),
             recorder: recorder.counted_by(metrics.clone()),
             metrics,
             config: config.clone(),
@@ -225,58 +244,76 @@ impl Engine {
         params: Vec<ScalarValue>,
         limit: Option<Duration>,
     ) -> Result<Running, QueryError> {
-        let deadline = Instant::now() + Duration::from_millis(self.config.query_timeout_ms);
-        let start_by = StartBy::new(deadline, limit);
+        let ask = Ask { start_within: limit, ..Ask::new(sql).with(Params::Numbered(params)) };
+        self.ask(principal, endpoint, ask).await
+    }
+
+    /// The same with everything that can be asked for.
+    pub async fn ask(
+        &self,
+        principal: &Principal,
+        endpoint: Endpoint,
+        ask: Ask,
+    ) -> Result<Running, QueryError> {
         let current = self.current(principal).await;
-        let entry = self.recorder.begin(current.as_ref().unwrap_or(principal), endpoint, sql);
+        let entry = self.recorder.begin(current.as_ref().unwrap_or(principal), endpoint, &ask.sql);
         let principal = &match current {
             Ok(principal) => principal,
             Err(error) => return Err(entry.refused(error)),
         };
-        let admitted = match self.admit(principal, sql) {
-            Ok(admitted) => admitted,
-            Err(error) => return Err(entry.refused(error)),
-        };
-        let (admission, account) = match endpoint {
-            Endpoint::Scheduled => (&self.scheduled, SCHEDULED_ACCOUNT.to_owned()),
-            _ => (&self.admission, account::name_of(principal)),
-        };
-        let place = match timeout_at(start_by.at, admission.enter(&account)).await {
-            Ok(Ok(place)) => place,
-            Ok(Err(error)) => return Err(entry.refused(error)),
-            Err(_) => return Err(entry.failed(self.too_late(start_by))),
-        };
-        let started = match self.session_on(principal, &account) {
-            Ok((session, lane)) => {
-                let ended = CancellationToken::new();
-                self.start(Job { session, admitted, params, place, lane, ended }, start_by).await
-            }
-            Err(error) => Err(error),
+        let watched = self.watch.add(entry.query_id(), principal, endpoint, &ask);
+        let limits = Limits::of(&self.config, endpoint, &ask);
+        let started = tokio::select! {
+            biased;
+            () = watched.cancelled() => Err(Unstarted::Failed(Watched::reason())),
+            started = self.start(principal, endpoint, ask, limits) => started,
         };
         match started {
             Ok(Started { schema, batches, work }) => {
-                let limits = Limits::of(&self.config, endpoint, deadline);
-                Ok(Running::new(schema, batches, work, limits, entry))
+                Ok(Running::new(schema, batches, work, limits, entry, watched))
             }
-            Err(error) => Err(entry.failed(error)),
+            Err(Unstarted::Refused(error)) => Err(entry.refused(error)),
+            Err(Unstarted::Failed(error)) => Err(entry.failed(error)),
         }
     }
 
+    /// What is under way that the principal may see.
+    pub fn under_way(&self, principal: &Principal) -> Vec<UnderWay> {
+        self.watch.list(principal)
+    }
+
+    /// Cancels a query: the principal's own, or anybody's if it operates the
+    /// server. `false` if there is none that it may cancel.
+    pub fn cancel(&self, principal: &Principal, query_id: &str) -> bool {
+        self.watch.cancel(principal, query_id)
+    }
+
+    /// Cancels the principal's own queries that were asked with this handle.
+    pub(crate) fn cancel_handle(&self, principal: &Principal, handle: u128) -> bool {
+        self.watch.cancel_handle(principal, handle)
+    }
+
     /// The columns that a statement would answer with, and its parameters'
-    /// types as far as they follow from it. Runs nothing.
-    pub async fn describe(&self, principal: &Principal, sql: &str) -> Result<Described, QueryError> {
+    /// types as far as they follow from it. Runs nothing. With parameters the
+    /// columns have the types that those give them.
+    pub(crate) async fn describe(
+        &self,
+        principal: &Principal,
+        endpoint: Endpoint,
+        ask: Ask,
+    ) -> Result<Described, QueryError> {
         let current = self.current(principal).await;
-        let entry = self.recorder.begin(current.as_ref().unwrap_or(principal), Endpoint::Pgwire, sql);
+        let entry = self.recorder.begin(current.as_ref().unwrap_or(principal), endpoint, &ask.sql);
         let principal = &match current {
             Ok(principal) => principal,
             Err(error) => return Err(entry.refused(error)),
         };
-        let admitted = match self.admit(principal, sql) {
+        let admitted = match self.admit(principal, &ask.sql) {
             Ok(admitted) => admitted,
             Err(error) => return Err(entry.refused(error)),
         };
         let described = match self.session_on(principal, &account::name_of(principal)) {
-            Ok((session, lane)) => self.look_at(session, &lane, admitted).await,
+            Ok((session, lane)) => self.look_at(session, &lane, admitted, ask.params).await,
             Err(error) => Err(error),
         };
         match described {
@@ -337,8 +374,34 @@ impl Engine {
         gate::admit(principal.role(), sql)
     }
 
+    /// Lets a statement in, gives it a place and waits until it is planned.
+    async fn start(
+        &self,
+        principal: &Principal,
+        endpoint: Endpoint,
+        ask: Ask,
+        limits: Limits,
+    ) -> Result<Started, Unstarted> {
+        let admitted = self.admit(principal, &ask.sql).map_err(Unstarted::Refused)?;
+        let start_by = StartBy::new(limits.deadline, ask.start_within);
+        let (admission, account) = match endpoint {
+            Endpoint::Scheduled => (&self.scheduled, SCHEDULED_ACCOUNT.to_owned()),
+            _ => (&self.admission, account::name_of(principal)),
+        };
+        let place = match timeout_at(start_by.at, admission.enter(&account)).await {
+            Ok(Ok(place)) => place,
+            Ok(Err(error)) => return Err(Unstarted::Refused(error)),
+            Err(_) => return Err(Unstarted::Failed(start_by.too_late(&limits))),
+        };
+        let (session, lane) = self.session_on(principal, &account).map_err(Unstarted::Failed)?;
+        let ended = CancellationToken::new();
+        let job = Job { session, admitted, params: ask.params, place, lane, ended, limits };
+        self.spawn(job, start_by).await.map_err(Unstarted::Failed)
+    }
+
     /// Puts a job on the engine's threads and waits until it is planned.
-    async fn start(&self, job: Job, start_by: StartBy) -> Result<Started, QueryError> {
+    async fn spawn(&self, job: Job, start_by: StartBy) -> Result<Started, QueryError> {
+        let limits = job.limits;
         let (planned, when_planned) = oneshot::channel();
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
         let (lane, ended) = (Arc::clone(&job.lane), job.ended.clone());
@@ -346,7 +409,7 @@ impl Engine {
         match timeout_at(start_by.at, when_planned).await {
             Ok(Ok(schema)) => Ok(Started { schema: schema?, batches, work }),
             Ok(Err(gone)) => Err(QueryError::internal(gone)),
-            Err(_) => Err(self.too_late(start_by)),
+            Err(_) => Err(start_by.too_late(&limits)),
         }
     }
 
@@ -355,17 +418,22 @@ impl Engine {
         session: Session,
         lane: &Lane,
         admitted: Admitted,
+        params: Params,
     ) -> Result<Described, QueryError> {
-        let deadline = Instant::now() + Duration::from_millis(self.config.query_timeout_ms);
+        let limits = Limits::of(&self.config, Endpoint::Report, &Ask::default());
         let planning = AbortOnDropHandle::new(lane.handle().spawn(async move {
             let (_, plan) = plan(&session, admitted).await?;
-            let columns = Arc::new(plan.schema().as_arrow().clone());
-            Ok((columns, parameters(&plan)?))
+            let parameters = Parameter::all_of(&plan)?;
+            let plan = match params.is_empty() {
+                true => plan,
+                false => params.fill(plan)?,
+            };
+            Ok((Arc::new(plan.schema().as_arrow().clone()), parameters))
         }));
-        match timeout_at(deadline, planning).await {
+        match timeout_at(limits.deadline, planning).await {
             Ok(Ok(described)) => described,
             Ok(Err(panic)) => Err(QueryError::internal(panic)),
-            Err(_) => Err(self.too_slow()),
+            Err(_) => Err(limits.too_slow()),
         }
     }
 
@@ -378,14 +446,6 @@ impl Engine {
         let account = self.accounts.of(account)?;
         Ok((self.template.session(principal, account.environment())?, account.lane()?))
     }
-
-    fn too_late(&self, start_by: StartBy) -> QueryError {
-        start_by.client_limit.map_or_else(|| self.too_slow(), QueryError::statement_timeout)
-    }
-
-    fn too_slow(&self) -> QueryError {
-        running::too_slow(self.config.query_timeout_ms)
-    }
 }
 
 impl std::fmt::Debug for Engine {
@@ -397,6 +457,10 @@ impl std::fmt::Debug for Engine {
 // === impl StartBy ===
 
 impl StartBy {
+    fn too_late(self, limits: &Limits) -> QueryError {
+        self.client_limit.map_or_else(|| limits.too_slow(), QueryError::statement_timeout)
+    }
+
     fn new(deadline: Instant, limit: Option<Duration>) -> Self {
         match limit.map(|limit| (Instant::now() + limit, limit)) {
             Some((at, limit)) if at < deadline => Self { at, client_limit: Some(limit) },
@@ -408,32 +472,37 @@ impl StartBy {
 // === impl Job ===
 
 impl Job {
-    /// Plans, says how that went, then sends batches until nobody listens.
+    /// Plans, says how that went, then sends batches until nobody listens. A
+    /// client that does not read holds its place no longer than a query may take.
     async fn run(
         self,
         planned: oneshot::Sender<Result<SchemaRef, QueryError>>,
         batches: mpsc::Sender<Result<RecordBatch, QueryError>>,
-    ) {
-        let Self { session, admitted, params, place, lane, ended } = self;
-        let mut stream = match open(&session, admitted, params, &ended).await {
+    ) -> Result<(), QueryError> {
+        let Self { session, admitted, params, place, lane, ended, limits } = self;
+        let mut stream = match open(&session, admitted, params, &limits, &ended).await {
             Ok(stream) => stream,
             Err(error) => {
                 // Whoever asked may be gone, and then nobody needs the reason.
                 let _ = planned.send(Err(error));
-                return;
+                return Ok(());
             }
         };
         if planned.send(Ok(stream.schema())).is_err() {
-            return;
+            return Ok(());
         }
-        while let Some(batch) = stream.next().await {
-            if !pass_on(batch.map_err(QueryError::from), &batches).await {
-                break;
+        let sending = async {
+            while let Some(batch) = stream.next().await {
+                if !pass_on(batch.map_err(QueryError::from), &batches).await {
+                    break;
+                }
             }
-        }
+        };
+        let sent = timeout_at(limits.deadline, sending).await;
         // What still computes ends before its place and threads are another's.
         drop(stream);
         drop((place, lane));
+        sent.map_err(|_| limits.too_slow())
     }
 }
 
@@ -458,19 +527,12 @@ async fn pass_on(
 async fn open(
     session: &Session,
     admitted: Admitted,
-    params: Vec<ScalarValue>,
+    params: Params,
+    limits: &Limits,
     ended: &CancellationToken,
 ) -> Result<SendableRecordBatchStream, QueryError> {
     let (state, plan) = plan(session, admitted).await?;
-    let (wanted, given) = (parameters(&plan)?.len(), params.len());
-    if wanted > given {
-        let message = format!("the statement has {wanted} parameters and {given} values came with it");
-        return Err(QueryError::new(Code::InvalidQuery, message));
-    }
-    let plan = match params.is_empty() {
-        true => plan,
-        false => plan.with_param_values(params)?,
-    };
+    let plan = limits.applied(params.fill(plan)?)?;
     let task = state.task_ctx();
     let physical = DataFrame::new(state, plan).create_physical_plan().await?;
     Ok(execute_stream(work::endable(physical, ended)?, task)?)
@@ -484,23 +546,6 @@ async fn plan(session: &Session, admitted: Admitted) -> Result<(SessionState, Lo
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     only_reads.verify_plan(&plan)?;
     Ok((state, plan))
-}
-
-/// The types of `$1`, `$2` and so on, as far as they are known.
-fn parameters(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, QueryError> {
-    let mut found: Vec<(usize, Option<DataType>)> = Vec::new();
-    for (name, kind) in plan.get_parameter_types()? {
-        let number =
-            name.strip_prefix('$').and_then(|number| number.parse().ok()).filter(|n| (1..=1_000).contains(n));
-        let named = || QueryError::new(Code::NotSupported, format!("parameter {name}: use $1 to $1000"));
-        found.push((number.ok_or_else(named)?, kind));
-    }
-    let count = found.iter().map(|(number, _)| *number).max().unwrap_or(0);
-    let mut types = vec![None; count];
-    for (number, kind) in found {
-        types[number - 1] = kind;
-    }
-    Ok(types)
 }
 
 #[cfg(test)]

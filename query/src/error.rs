@@ -66,6 +66,24 @@ const WITHHELD: &str = "the query failed on the server's side; its log has the r
 // === impl Code ===
 
 impl Code {
+    /// Every one.
+    pub const ALL: [Self; 14] = [
+        Self::Syntax,
+        Self::InvalidQuery,
+        Self::ExecutionFailed,
+        Self::NotSupported,
+        Self::NotAllowed,
+        Self::BadRequest,
+        Self::Unauthenticated,
+        Self::Timeout,
+        Self::Cancelled,
+        Self::TooLarge,
+        Self::TooBusy,
+        Self::Unavailable,
+        Self::Config,
+        Self::Internal,
+    ];
+
     /// The code as it is sent.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,11 +1,15 @@
 //! The HTTP API.
 //!
 //! ```text
-//!   POST /api/v1/sql                 SQL text, or {"sql", "params"}     token or certificate
-//!   POST /api/v1/reports/chargeback  {"from", "to", "prices"}           token
-//!   POST /api/v1/rules/test          {"rules", "old", "from", "to"}     token
-//!   GET  /metrics                    Prometheus text                    token, open on loopback
-//!   GET  /healthz, /readyz           the process lives; the bucket answers
+//!   POST   /api/v1/sql                 SQL text, or {"sql", "params", …}    token or certificate
+//!   GET    /api/v1/queries             what is under way                    token
+//!   DELETE /api/v1/queries/{id}        cancels it                           token
+//!   POST   /api/v1/reports/chargeback  {"from", "to", "prices"}             token
+//!   POST   /api/v1/rules/test          {"rules", "old", "from", "to"}       token
+//!   GET    /api/v1/openapi.json        all of this, for programs
+//!   GET    /metrics                    Prometheus text                      token, open on loopback
+//!   GET    /healthz, /readyz           the process lives; the bucket answers
+//!   POST   /arrow.flight.protocol…     Flight SQL, see [`crate::flight`]    token
 //! ```
 //!
 //! An error is `{"error": {"code", "message", "query_id"}}` with a status that
@@ -13,10 +17,16 @@
 //! that no client takes a part for the whole.
 
 mod answer;
+mod caller;
+mod failed;
+mod format;
+mod params;
+mod queries;
 mod render;
 mod request;
 mod serve;
 mod trial;
+mod write;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -25,18 +35,20 @@ use std::time::{Duration, Instant};
 
 use ::http::request::Parts;
 use ::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Json, Router};
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use crate::report::ServerPrices;
 use crate::{Code, Endpoint, Engine, MetricsText, Principal, QueryError, Role};
-use answer::Format;
+use caller::{Caller, Whole};
+use failed::Failed;
+use format::Format;
 use request::{ChargebackRequest, SqlQuery, SqlRequest};
 
 pub(crate) use serve::serve;
@@ -45,6 +57,10 @@ pub(crate) use serve::serve;
 const BODY_EXTRA_BYTES: usize = 1 << 20;
 /// How long an answer of `/readyz` counts, so that strangers cannot keep the bucket busy.
 const READY_FOR: Duration = Duration::from_secs(1);
+/// The API's own description.
+const OPENAPI: &str = include_str!("http/openapi.json");
+/// Answers that are no longer than this are not worth compressing.
+const SHORT_BYTES: u64 = 512;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +78,7 @@ struct Credentials {
 }
 
 #[derive(Clone)]
-struct App {
+pub(crate) struct App {
     engine: Arc<Engine>,
     prices: ServerPrices,
     metrics_text: MetricsText,
@@ -76,46 +92,78 @@ pub(crate) fn router(
     prices: ServerPrices,
     metrics_text: MetricsText,
     stop: CancellationToken,
-) -> Router {
-    let body_limit = engine.config().max_sql_bytes.saturating_mul(2).saturating_add(BODY_EXTRA_BYTES);
-    let app = App { engine, prices, metrics_text, stop, ready: Arc::default() };
-    Router::new()
-        .route("/api/v1/sql", post(sql))
-        .route("/api/v1/reports/chargeback", post(chargeback))
-        .route("/api/v1/rules/test", post(try_rules))
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .fallback(|| async {
-            QueryError::new(Code::BadRequest, "there is no such path; see /api/v1/sql")
-                .with_status(StatusCode::NOT_FOUND)
-        })
+) -> Result<Router, QueryError> {
+    routes(App { engine, prices, metrics_text, stop, ready: Arc::default() })
+}
+
+fn routes(app: App) -> Result<Router, QueryError> {
+    let body_limit = app.engine.config().max_sql_bytes.saturating_mul(2).saturating_add(BODY_EXTRA_BYTES);
+    let with = |router: Router<App>, (path, route)| router.route(path, route);
+    let compressed = CompressionLayer::new().compress_when(
+        // Parquet is compressed already; lines of progress must not wait for each other.
+        SizeAbove::new(SHORT_BYTES).and(NotForContentType::const_new("application/vnd.apache.parquet")),
+    );
+    let flight = crate::flight::router(&app)?;
+    let api = api().into_iter().fold(Router::new(), with).layer(compressed);
+    let router = operations()
+        .into_iter()
+        .fold(api, with)
+        .fallback(|| async { nothing_there(StatusCode::NOT_FOUND) })
+        .method_not_allowed_fallback(|| async { nothing_there(StatusCode::METHOD_NOT_ALLOWED) })
         .layer(DefaultBodyLimit::max(body_limit))
-        .with_state(app)
+        .with_state(app);
+    Ok(router.merge(flight))
+}
+
+/// Questions and their answers.
+fn api() -> Vec<(&'static str, MethodRouter<App>)> {
+    vec![
+        ("/api/v1/sql", post(sql)),
+        ("/api/v1/queries", get(queries::list)),
+        ("/api/v1/queries/{id}", delete(queries::cancel)),
+        ("/api/v1/reports/chargeback", post(chargeback)),
+        ("/api/v1/openapi.json", get(openapi)),
+    ]
+}
+
+/// What watches the server, and what must come line by line.
+fn operations() -> Vec<(&'static str, MethodRouter<App>)> {
+    vec![
+        ("/api/v1/rules/test", post(try_rules)),
+        ("/metrics", get(metrics)),
+        ("/healthz", get(|| async { "ok\n" })),
+        ("/readyz", get(ready)),
+    ]
+}
+
+fn nothing_there(status: StatusCode) -> Failed {
+    let message = match status {
+        StatusCode::METHOD_NOT_ALLOWED => "this path takes another method; see /api/v1/openapi.json",
+        _ => "there is no such path; see /api/v1/openapi.json",
+    };
+    Failed::with_status(QueryError::new(Code::BadRequest, message), status)
 }
 
 async fn sql(
     State(app): State<App>,
-    query: Result<Query<SqlQuery>, axum::extract::rejection::QueryRejection>,
-    who: Credentials,
+    Caller(principal): Caller,
+    query: Result<Query<SqlQuery>, QueryRejection>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, QueryError> {
-    let principal = app.login(&who).await?;
+    Whole(body): Whole,
+) -> Result<Response, Failed> {
     let Query(query) = query.map_err(|error| QueryError::new(Code::BadRequest, error.body_text()))?;
-    let format = Format::wanted(query.format.as_deref(), &headers)?;
-    let SqlRequest { sql, params } = SqlRequest::read(&headers, &whole(body)?)?;
-    let running = app.engine.run_with(&principal, Endpoint::Http, &sql, params).await?;
-    answer::stream(running, format, app.stop.clone()).await
+    let SqlRequest { ask, format } = SqlRequest::read(query, &headers, &body)?;
+    let format = Format::wanted(format.as_deref(), &headers)?;
+    let running = app.engine.ask(&principal, Endpoint::Http, ask).await?;
+    Ok(answer::stream(running, format, app.stop.clone()).await?)
 }
 
 async fn chargeback(
     State(app): State<App>,
-    who: Credentials,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, QueryError> {
-    let principal = app.login(&who).await?;
-    let request = ChargebackRequest::read(&whole(body)?)?;
+    Caller(principal): Caller,
+    Whole(body): Whole,
+) -> Result<Response, Failed> {
+    let request = ChargebackRequest::read(&body)?;
     let prices = request.prices(&app.prices)?;
     let report = app.engine.chargeback(&principal, &prices, request.from, request.to).await?;
     Ok(Json(report).into_response())
@@ -123,22 +171,25 @@ async fn chargeback(
 
 async fn try_rules(
     State(app): State<App>,
-    who: Credentials,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, QueryError> {
-    let principal = app.login(&who).await?;
-    let request = request::json(&whole(body)?)?;
-    trial::stream(app.engine, principal, request, app.stop).await
+    Caller(principal): Caller,
+    Whole(body): Whole,
+) -> Result<Response, Failed> {
+    let request = request::json(&body)?;
+    Ok(trial::stream(app.engine, principal, request, app.stop).await?)
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], OPENAPI).into_response()
 }
 
 async fn metrics(
     State(app): State<App>,
     peer: Option<Extension<Peer>>,
     who: Credentials,
-) -> Result<Response, QueryError> {
+) -> Result<Response, Failed> {
     let local = peer.is_some_and(|Extension(Peer(addr))| addr.ip().is_loopback());
     if !local && app.login(&who).await?.role() == Role::Tenant {
-        return Err(QueryError::new(Code::NotAllowed, "metrics are for auditors and admins"));
+        return Err(QueryError::new(Code::NotAllowed, "metrics are for auditors and admins").into());
     }
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], (app.metrics_text)()).into_response())
@@ -149,13 +200,6 @@ async fn ready(State(app): State<App>) -> Response {
         true => "ready\n".into_response(),
         false => (StatusCode::SERVICE_UNAVAILABLE, "the bucket does not answer\n").into_response(),
     }
-}
-
-fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, QueryError> {
-    body.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => QueryError::new(Code::TooLarge, "the request's body is too large"),
-        _ => QueryError::new(Code::BadRequest, "the request's body did not arrive whole"),
-    })
 }
 
 fn bearer(authorization: &HeaderValue) -> Option<&str> {
@@ -178,6 +222,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Credentials {
 // === impl App ===
 
 impl App {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Who sent a request with this head.
+    pub(crate) async fn login_of(&self, head: &mut Parts) -> Result<Principal, QueryError> {
+        let Ok(who) = Credentials::from_request_parts(head, &()).await;
+        self.login(&who).await
+    }
+
     /// Who sent this request. A token decides where there is one; without, a
     /// certificate may; without either it is nobody.
     async fn login(&self, who: &Credentials) -> Result<Principal, QueryError> {
@@ -208,31 +266,5 @@ impl App {
     }
 }
 
-// === impl QueryError ===
-
-impl QueryError {
-    fn with_status(&self, status: StatusCode) -> Response {
-        let code = self.code().as_str();
-        let mut error = json!({ "code": code, "message": self.to_string() });
-        if let Some(query_id) = self.query_id() {
-            error["query_id"] = query_id.into();
-        }
-        let mut response = (status, Json(json!({ "error": error }))).into_response();
-        if self.code() == Code::Unauthenticated {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        if self.code() == Code::TooBusy {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        response
-    }
-}
-
-impl IntoResponse for QueryError {
-    fn into_response(self) -> Response {
-        self.with_status(self.code().http_status())
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

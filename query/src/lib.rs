@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   HTTP ────┐ token                        ┌──────────── session of one principal ───────────┐
-//!   pgwire ──┼────────▶ gate ─▶ admission ─▶│ syscalls … queries: its Delta files ∪ its WAL   │─▶ rows
-//!   detect ──┘          allowlist           │ rows, as of one moment; nothing else is there    │
-//!                                           └──────────────────────────────────────────────────┘
+//!   Flight ──┤                              │ syscalls … queries: its Delta files ∪ its WAL   │
+//!   pgwire ──┼────────▶ gate ─▶ admission ─▶│ rows, as of one moment; nothing else is there   │─▶ rows
+//!   detect ──┘          allowlist           └──────────────────────────────────────────────────┘
 //!                          every one, refused ones too ─▶ table `queries`
 //! ```
 //!
@@ -15,9 +15,11 @@
 
 mod catalog;
 pub mod chargeback;
+mod columns;
 mod config;
 mod engine;
 mod error;
+mod flight;
 mod functions;
 mod gate;
 pub mod grants;
@@ -46,7 +48,7 @@ use tokio_util::sync::CancellationToken;
 pub use catalog::LATE_COLUMNS;
 pub use chargeback::{Chargeback, ChargebackRow, Decimal, PriceError, Prices};
 pub use config::Config;
-pub use engine::{Endpoint, Engine, Running, Session};
+pub use engine::{Ask, Endpoint, Engine, Params, Running, Session, UnderWay};
 pub use error::{Code, QueryError};
 pub use history::{Change, Example, Progress, RuleReport, RulesInUse, Trial, TrialReport, look_up_names};
 pub use identity::mapping::MappingRule;
@@ -86,7 +88,7 @@ impl Query {
         let (pg_listener, pgwire_addr) = bind("query.pgwire_listen", config.pgwire_listen).await?;
         let prices = report::ServerPrices::open(config.prices_file.clone())?;
         let metrics = engine.metrics().clone();
-        let app = http::router(Arc::clone(&engine), prices, metrics_text, stop.clone());
+        let app = http::router(Arc::clone(&engine), prices, metrics_text, stop.clone())?;
         let max = config.max_connections;
         let follow = tls.clone().follow(metrics.clone(), stop.clone());
         let http = http::serve(http_listener, tls.clone(), app, max, metrics, stop.clone());

@@ -156,6 +156,14 @@ impl Principal {
         &self.rights.scope
     }
 
+    /// Differs where two principals do: in their name, role or the rows in sight. A
+    /// name alone is not enough, since two ways to log in may know the same one.
+    /// Grants come and go, and leave somebody who he is.
+    pub(crate) fn fingerprint(&self) -> [u8; 32] {
+        use sha2::Digest;
+        sha2::Sha256::digest(format!("{:?}", (&self.name, self.own.role, &self.own.scope))).into()
+    }
+
     /// Whether a tenant's rows are in sight.
     pub fn sees(&self, tenant: &TenantId) -> bool {
         self.rights.scope.sees(tenant.as_str())

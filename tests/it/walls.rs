@@ -25,6 +25,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("delta_kernel_default_engine", &["bailiwick-lake"]),
     ("datafusion", &["bailiwick-rules", "bailiwick-query", "bailiwick-detect"]),
     ("pgwire", &["bailiwick-query"]),
+    ("arrow-flight", &["bailiwick-query"]),
 ];
 
 /// Rooms that only wire others together, or only test them.

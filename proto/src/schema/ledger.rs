@@ -46,7 +46,7 @@ pub(super) const QUERIES: &[Column] = &[
     Column::new("principal", Text, "who asked"),
     Column::new("role", Text, "in which role"),
     Column::new("tenant_scope", TextList, "the tenants that the principal may see; `*` for all"),
-    Column::new("endpoint", Text, "`http`, `pgwire`, `scheduled` or `report`"),
+    Column::new("endpoint", Text, "`http`, `pgwire`, `flight`, `scheduled` or `report`"),
     Column::new("sql", Text, "the statement, cut to 64 KiB"),
     Column::new("outcome", Text, "`ok`, `failed`, `refused`, `cancelled` or `timed_out`"),
     Column::new("error", Text, "the error, if it was not ok"),

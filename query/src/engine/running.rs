@@ -2,15 +2,19 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use futures::{FutureExt, Stream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::Endpoint;
+use super::watch::Watched;
 use super::work::Work;
+use super::{Ask, Endpoint};
 use crate::record::Entry;
 use crate::{Code, Config, QueryError};
 
@@ -23,11 +27,13 @@ pub struct Running {
     work: Work,
     limits: Limits,
     deadline: Pin<Box<Sleep>>,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     rows: u64,
     bytes: u64,
     truncated: bool,
     /// Taken when the query ends.
     entry: Option<Entry>,
+    watched: Option<Watched>,
 }
 
 /// What one query may take.
@@ -36,27 +42,53 @@ pub(super) struct Limits {
     rows: u64,
     bytes: u64,
     timeout_ms: u64,
-    deadline: Instant,
-}
-
-pub(super) fn too_slow(timeout_ms: u64) -> QueryError {
-    QueryError::new(
-        Code::Timeout,
-        format!(
-            "the query took longer than {timeout_ms} ms; narrow it by time, or raise query.query_timeout_ms"
-        ),
-    )
+    /// Whether the asker gave it less time than the server would.
+    own_timeout: bool,
+    /// Whether the asker wanted fewer rows than the server would send.
+    own_rows: bool,
+    pub(super) deadline: Instant,
 }
 
 // === impl Limits ===
 
 impl Limits {
-    pub(super) fn of(config: &Config, endpoint: Endpoint, deadline: Instant) -> Self {
+    /// The server's, or the asker's own where those are less. Time runs from now on.
+    pub(super) fn of(config: &Config, endpoint: Endpoint, ask: &Ask) -> Self {
         let (rows, bytes) = match endpoint {
-            Endpoint::Http | Endpoint::Pgwire => (config.max_rows, config.max_bytes),
+            Endpoint::Http | Endpoint::Pgwire | Endpoint::Flight => (config.max_rows, config.max_bytes),
             Endpoint::Scheduled | Endpoint::Report => (u64::MAX, u64::MAX),
         };
-        Self { rows, bytes, timeout_ms: config.query_timeout_ms, deadline }
+        let wanted_ms =
+            ask.timeout.map_or(u64::MAX, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let timeout_ms = wanted_ms.min(config.query_timeout_ms);
+        Self {
+            rows: ask.max_rows.map_or(rows, |wanted| wanted.min(rows)),
+            bytes,
+            timeout_ms,
+            own_timeout: wanted_ms < config.query_timeout_ms,
+            own_rows: ask.max_rows.is_some_and(|wanted| wanted <= rows),
+            deadline: Instant::now() + Duration::from_millis(timeout_ms),
+        }
+    }
+
+    /// The plan, told of how many rows its asker wants. One more is asked for, to
+    /// know whether there are more.
+    pub(super) fn applied(&self, plan: LogicalPlan) -> Result<LogicalPlan, QueryError> {
+        let more = usize::try_from(self.rows.saturating_add(1)).unwrap_or(usize::MAX);
+        match plan {
+            // These are not rows of tables: nothing may stand above them.
+            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_) => Ok(plan),
+            plan if self.own_rows => Ok(LogicalPlanBuilder::from(plan).limit(0, Some(more))?.build()?),
+            plan => Ok(plan),
+        }
+    }
+
+    pub(super) fn too_slow(&self) -> QueryError {
+        let next = match self.own_timeout {
+            true => "its request allows no more",
+            false => "narrow it by time, or raise query.query_timeout_ms",
+        };
+        QueryError::new(Code::Timeout, format!("the query took longer than {} ms; {next}", self.timeout_ms))
     }
 }
 
@@ -69,6 +101,7 @@ impl Running {
         work: Work,
         limits: Limits,
         entry: Entry,
+        watched: Watched,
     ) -> Self {
         let deadline = Box::pin(sleep_until(limits.deadline));
         let query_id = entry.query_id().to_owned();
@@ -79,10 +112,12 @@ impl Running {
             work,
             limits,
             deadline,
+            cancelled: watched.cancelled(),
             rows: 0,
             bytes: 0,
             truncated: false,
             entry: Some(entry),
+            watched: Some(watched),
         }
     }
 
@@ -99,6 +134,11 @@ impl Running {
     /// Whether rows were left out because of a limit; final at the stream's end.
     pub fn truncated(&self) -> bool {
         self.truncated
+    }
+
+    /// Whether rows were left out that the asker did want.
+    pub(crate) fn cut_short(&self) -> bool {
+        self.truncated && !(self.limits.own_rows && self.rows == self.limits.rows)
     }
 
     /// Rows passed on so far.
@@ -129,12 +169,16 @@ impl Running {
         }
         self.rows += batch.num_rows() as u64;
         self.bytes += bytes;
+        if let Some(watched) = &self.watched {
+            watched.passed_on(self.rows);
+        }
         (batch.num_rows() > 0 || whole == 0).then_some(batch)
     }
 
     fn end(&mut self, outcome: Result<(), &QueryError>) {
         self.work.end();
         self.batches.close();
+        self.watched = None;
         if let Some(entry) = self.entry.take() {
             entry.ended(outcome, self.rows, self.bytes);
         }
@@ -159,8 +203,11 @@ impl Stream for Running {
             return Poll::Ready(None);
         }
         if self.deadline.poll_unpin(context).is_ready() {
-            let timeout_ms = self.limits.timeout_ms;
-            return self.fail(too_slow(timeout_ms));
+            let error = self.limits.too_slow();
+            return self.fail(error);
+        }
+        if self.cancelled.poll_unpin(context).is_ready() {
+            return self.fail(Watched::reason());
         }
         match self.batches.poll_recv(context) {
             Poll::Pending => Poll::Pending,
@@ -174,10 +221,11 @@ impl Stream for Running {
             Poll::Ready(Some(Err(error))) => self.fail(error),
             Poll::Ready(None) => match self.work.poll_unpin(context) {
                 Poll::Pending => Poll::Pending,
-                Poll::Ready(Ok(())) => {
+                Poll::Ready(Ok(Ok(()))) => {
                     self.end(Ok(()));
                     Poll::Ready(None)
                 }
+                Poll::Ready(Ok(Err(error))) => self.fail(error),
                 // A panic must not look like the end of the rows.
                 Poll::Ready(Err(panic)) => self.fail(QueryError::internal(panic)),
             },

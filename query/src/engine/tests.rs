@@ -10,6 +10,7 @@ mod slt;
 
 use bailiwick_proto::Table;
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
 
@@ -149,8 +150,10 @@ async fn parameters_have_types_and_values() {
     bucket.wal(&[(Table::Losses, losses("acme", 1..=10))]).await;
     let served = bucket.serve(&Config::default());
     let sql = "SELECT count, reason FROM losses WHERE count > $1 AND reason = $2 ORDER BY 1";
-    let (columns, params) = served.engine.describe(&tenant("acme"), sql).await.unwrap();
-    assert_eq!(params, [Some(DataType::Int64), Some(DataType::Utf8)]);
+    let described = served.engine.describe(&tenant("acme"), Endpoint::Pgwire, Ask::new(sql)).await;
+    let (columns, params) = described.unwrap();
+    let types: Vec<_> = params.into_iter().map(|parameter| parameter.kind).collect();
+    assert_eq!(types, [Some(DataType::Int64), Some(DataType::Utf8)]);
     assert_eq!(columns.field(0).data_type(), &DataType::Int64);
     let params = vec![ScalarValue::Int64(Some(8)), ScalarValue::Utf8(Some("ring_full".into()))];
     let running = served.engine.run_with(&tenant("acme"), Endpoint::Pgwire, sql, params).await.unwrap();

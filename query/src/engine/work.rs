@@ -40,10 +40,10 @@ const MULTIPLY: [&str; 7] = [
     "UnnestExec",
 ];
 
-/// Work that ends when it is dropped.
+/// Work that ends when it is dropped. Its error, if it has one, comes after what it passed on.
 #[derive(Debug)]
 pub(super) struct Work {
-    task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<Result<(), QueryError>>,
     ended: CancellationToken,
 }
 
@@ -61,7 +61,7 @@ impl Work {
     pub(super) fn start(
         lane: &Lane,
         ended: CancellationToken,
-        work: impl Future<Output = ()> + Send + 'static,
+        work: impl Future<Output = Result<(), QueryError>> + Send + 'static,
     ) -> Self {
         Self { task: AbortOnDropHandle::new(lane.handle().spawn(work)), ended }
     }
@@ -74,7 +74,7 @@ impl Work {
 }
 
 impl Future for Work {
-    type Output = Result<(), JoinError>;
+    type Output = Result<Result<(), QueryError>, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.task).poll(context)

@@ -1,44 +1,40 @@
 //! A query's rows as the body of an answer, batch by batch.
 
-use ::http::{HeaderMap, HeaderValue, header};
+use ::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
 use datafusion::arrow::array::RecordBatch;
 use futures::StreamExt;
 use futures::stream::unfold;
-use serde_json::json;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use tokio_util::sync::CancellationToken;
 
-use super::render;
+use super::format::Format;
+use super::write::{Ending, Writer};
 use crate::{Code, QueryError, Running};
 
 /// Tells which row of `queries` an answer belongs to.
-const QUERY_ID: &str = "x-bailiwick-query-id";
-
-/// What an answer is written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
-    /// One document.
-    Json,
-    /// A line of names, then lines of values.
-    Csv,
-}
+pub(super) const QUERY_ID: HeaderName = HeaderName::from_static("x-bailiwick-query-id");
+/// After the body: how many rows it has.
+const ROWS: HeaderName = HeaderName::from_static("x-bailiwick-rows");
+/// After the body: whether rows were left out because of a limit.
+const TRUNCATED: HeaderName = HeaderName::from_static("x-bailiwick-truncated");
 
 /// An answer on its way.
 struct Writing {
     running: Running,
-    format: Format,
+    writer: Writer,
     stop: CancellationToken,
     step: Step,
-    rows_written: bool,
 }
 
 enum Step {
-    /// Nothing is written; the first batch is there already.
-    Head(Option<RecordBatch>),
     Rows,
     /// The next thing to do is to break off.
     Broken,
+    /// What is left is what comes after the body.
+    Trailers,
     Done,
 }
 
@@ -46,29 +42,6 @@ enum Step {
 #[derive(Debug, thiserror::Error)]
 #[error("the query failed after its first rows")]
 struct BrokenOff;
-
-// === impl Format ===
-
-impl Format {
-    /// What the client asked for, by parameter or by header; JSON if it does not say.
-    pub(super) fn wanted(parameter: Option<&str>, headers: &HeaderMap) -> Result<Self, QueryError> {
-        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-        match parameter {
-            Some("json") => Ok(Self::Json),
-            Some("csv") => Ok(Self::Csv),
-            Some(_) => Err(QueryError::new(Code::BadRequest, "parameter format: use json or csv")),
-            None if accept.contains("text/csv") => Ok(Self::Csv),
-            None => Ok(Self::Json),
-        }
-    }
-
-    fn content_type(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Self::Json => "application/json",
-            Self::Csv => "text/csv; charset=utf-8; header=present",
-        })
-    }
-}
 
 /// An answer that begins once the first rows are there, so that whatever fails
 /// before them has its own status.
@@ -78,16 +51,19 @@ pub(super) async fn stream(
     stop: CancellationToken,
 ) -> Result<Response, QueryError> {
     let query_id = HeaderValue::from_str(running.query_id()).map_err(QueryError::internal)?;
-    let mut writing = Writing { running, format, stop, step: Step::Rows, rows_written: false };
-    let first = writing.next().await.transpose()?;
-    writing.step = Step::Head(first);
-    let body = unfold(writing, |mut writing| async move {
-        let chunk = writing.chunk().await?;
-        Some((chunk, writing))
+    let writer = Writer::new(format, &running.schema())?;
+    let mut writing = Writing { running, writer, stop, step: Step::Rows };
+    let head = Ok(Frame::data(Bytes::from(writing.begin().await?)));
+    let rest = unfold(writing, |mut writing| async move {
+        let frame = writing.frame().await?;
+        Some((frame, writing))
     });
-    let headers = [(header::CONTENT_TYPE, format.content_type())];
-    let mut response = (headers, Body::from_stream(body)).into_response();
-    response.headers_mut().insert(QUERY_ID, query_id);
+    let body = futures::stream::iter([head]).chain(rest);
+    let mut response = Body::new(StreamBody::new(body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, format.content_type());
+    headers.insert(header::TRAILER, HeaderValue::from_static("x-bailiwick-rows, x-bailiwick-truncated"));
+    headers.insert(QUERY_ID, query_id);
     Ok(response)
 }
 
@@ -102,81 +78,74 @@ impl Writing {
         }
     }
 
-    async fn chunk(&mut self) -> Option<Result<Bytes, BrokenOff>> {
+    /// Waits for the first rows and writes them.
+    async fn begin(&mut self) -> Result<Vec<u8>, QueryError> {
+        let first = self.next().await;
         let mut out = Vec::new();
-        match std::mem::replace(&mut self.step, Step::Rows) {
-            Step::Head(first) => {
-                let first = first.map(Ok);
-                let done = self.head(&mut out);
-                self.continued(done, first, &mut out);
-            }
-            Step::Rows => {
-                let next = self.next().await;
-                self.continued(Ok(()), next, &mut out);
-            }
-            Step::Broken => return Some(Err(BrokenOff)),
-            Step::Done => return None,
+        let head = self.writer.head(self.running.query_id(), &self.running.schema(), &mut out);
+        match head.and_then(|()| self.add(first, &mut out)) {
+            Ok(()) => Ok(out),
+            Err(error) => Err(self.gives_up(error)),
         }
-        Some(Ok(out.into()))
     }
 
-    fn continued(
+    /// The next part of the body that has any bytes.
+    async fn frame(&mut self) -> Option<Result<Frame<Bytes>, BrokenOff>> {
+        let mut out = Vec::new();
+        while out.is_empty() {
+            match std::mem::replace(&mut self.step, Step::Rows) {
+                Step::Rows => {
+                    let next = self.next().await;
+                    if let Err(error) = self.add(next, &mut out) {
+                        let error = self.gives_up(error);
+                        self.writer.failed(&error, &mut out);
+                        self.step = Step::Broken;
+                    }
+                }
+                Step::Broken => {
+                    // What was written last should go out before the connection breaks off.
+                    tokio::task::yield_now().await;
+                    return Some(Err(BrokenOff));
+                }
+                Step::Trailers => {
+                    self.step = Step::Done;
+                    return Some(Ok(Frame::trailers(self.trailers())));
+                }
+                Step::Done => {
+                    self.step = Step::Done;
+                    return None;
+                }
+            }
+        }
+        Some(Ok(Frame::data(out.into())))
+    }
+
+    /// Writes a batch, or the end.
+    fn add(
         &mut self,
-        so_far: Result<(), QueryError>,
         next: Option<Result<RecordBatch, QueryError>>,
         out: &mut Vec<u8>,
-    ) {
-        let written = so_far.and_then(|()| match next {
-            Some(batch) => self.rows(&batch?, out),
-            None => {
-                self.tail(out);
-                self.step = Step::Done;
-                Ok(())
-            }
-        });
-        if let Err(error) = written {
-            self.failed(&error, out);
-            self.step = Step::Broken;
-        }
+    ) -> Result<(), QueryError> {
+        let Some(batch) = next else {
+            self.step = Step::Trailers;
+            let ending = Ending {
+                query_id: self.running.query_id(),
+                truncated: self.running.truncated(),
+                cut_short: self.running.cut_short(),
+            };
+            return self.writer.tail(ending, out);
+        };
+        self.writer.rows(&batch?, out)
     }
 
-    fn head(&self, out: &mut Vec<u8>) -> Result<(), QueryError> {
-        let schema = self.running.schema();
-        match self.format {
-            Format::Json => {
-                let query_id = json!(self.running.query_id());
-                let columns = render::columns(&schema);
-                out.extend_from_slice(
-                    format!("{{\"query_id\":{query_id},\"columns\":{columns},\"rows\":[").as_bytes(),
-                );
-            }
-            Format::Csv => out.extend(render::csv_head(&schema)?),
-        }
-        Ok(())
+    fn gives_up(&mut self, error: QueryError) -> QueryError {
+        let error = error.of_query(self.running.query_id());
+        self.running.stop(&error);
+        error
     }
 
-    fn rows(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), QueryError> {
-        match self.format {
-            Format::Json => render::json_rows(batch, !self.rows_written, out)?,
-            Format::Csv => out.extend(render::csv_rows(batch)?),
-        }
-        self.rows_written |= batch.num_rows() > 0;
-        Ok(())
-    }
-
-    fn tail(&self, out: &mut Vec<u8>) {
-        if self.format == Format::Json {
-            let truncated = self.running.truncated();
-            out.extend_from_slice(format!("],\"truncated\":{truncated}}}\n").as_bytes());
-        }
-    }
-
-    /// What a person sees of a failure before the answer breaks off. The JSON
-    /// is left open on purpose.
-    fn failed(&self, error: &QueryError, out: &mut Vec<u8>) {
-        if self.format == Format::Json {
-            let error = json!({ "code": error.code().as_str(), "message": error.to_string() });
-            out.extend_from_slice(format!("],\"error\":{error}\n").as_bytes());
-        }
+    fn trailers(&self) -> HeaderMap {
+        let truncated = HeaderValue::from_static(if self.running.truncated() { "true" } else { "false" });
+        HeaderMap::from_iter([(ROWS, HeaderValue::from(self.running.rows())), (TRUNCATED, truncated)])
     }
 }

@@ -38,6 +38,30 @@ pub(super) fn json_rows(batch: &RecordBatch, first: bool, out: &mut Vec<u8>) -> 
     Ok(())
 }
 
+/// Appends rows as JSON objects, a line each; `names` are the columns', as JSON.
+pub(super) fn ndjson_rows(
+    batch: &RecordBatch,
+    names: &[String],
+    out: &mut Vec<u8>,
+) -> Result<(), QueryError> {
+    let (fields, columns) = plain(batch)?;
+    let options = options();
+    let mut encoders = encoders(&fields, &columns, &options)?;
+    for row in 0..batch.num_rows() {
+        out.push(b'{');
+        for (index, (encoder, name)) in encoders.iter_mut().zip(names).enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(name.as_bytes());
+            out.push(b':');
+            cell(encoder, row, out);
+        }
+        out.extend_from_slice(b"}\n");
+    }
+    Ok(())
+}
+
 /// The line of column names.
 pub(super) fn csv_head(schema: &Schema) -> Result<Vec<u8>, QueryError> {
     let mut writer = csv::Writer::from_writer(Vec::new());

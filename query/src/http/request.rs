@@ -1,28 +1,32 @@
 //! What clients send.
 
+use std::time::Duration;
+
 use ::http::{HeaderMap, header};
 use chrono::{DateTime, Utc};
-use datafusion::common::ScalarValue;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::params::JsonParams;
 use crate::report::ServerPrices;
-use crate::{Code, Prices, QueryError};
+use crate::{Ask, Code, Prices, QueryError};
 
-const MAX_PARAMS: usize = 1_000;
-
-/// `?format=`.
-#[derive(Debug, Deserialize)]
+/// What may be said behind the path's `?`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SqlQuery {
-    pub(super) format: Option<String>,
+    format: Option<String>,
+    limit: Option<u64>,
+    timeout_ms: Option<u64>,
 }
 
-/// A statement and its parameters.
+/// A statement, and how it is to be answered.
 #[derive(Debug)]
 pub(super) struct SqlRequest {
-    pub(super) sql: String,
-    pub(super) params: Vec<ScalarValue>,
+    pub(super) ask: Ask,
+    /// The format's name, if there is one.
+    pub(super) format: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -30,7 +34,10 @@ pub(super) struct SqlRequest {
 struct SqlJson {
     sql: String,
     #[serde(default)]
-    params: Vec<Value>,
+    params: JsonParams,
+    format: Option<String>,
+    limit: Option<u64>,
+    timeout_ms: Option<u64>,
 }
 
 /// Which period to charge, at which prices.
@@ -47,19 +54,40 @@ pub(super) struct ChargebackRequest {
 // === impl SqlRequest ===
 
 impl SqlRequest {
-    /// The body is the statement, unless its type says that it is JSON.
-    pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, QueryError> {
-        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if !kind.trim_start().to_ascii_lowercase().starts_with("application/json") {
-            let text = std::str::from_utf8(body).map_err(|_| bad("the statement is not UTF-8"))?;
-            return Ok(Self { sql: text.to_owned(), params: Vec::new() });
+    /// The body is the statement, unless its type says that it is JSON. What
+    /// stands in the path counts before what stands in the body.
+    pub(super) fn read(query: SqlQuery, headers: &HeaderMap, body: &[u8]) -> Result<Self, QueryError> {
+        let SqlJson { sql, params, format, limit, timeout_ms } = match is_json(headers) {
+            true => json(body)?,
+            false => SqlJson::of_text(body)?,
+        };
+        let timeout_ms = query.timeout_ms.or(timeout_ms);
+        if timeout_ms == Some(0) {
+            return Err(bad("field timeout_ms: give a positive number of milliseconds"));
         }
-        let SqlJson { sql, params } = json(body)?;
-        if params.len() > MAX_PARAMS {
-            return Err(bad("field params: there may be 1000"));
-        }
-        Ok(Self { sql, params: params.iter().map(param).collect::<Result<_, _>>()? })
+        let ask = Ask {
+            sql,
+            params: params.read()?,
+            timeout: timeout_ms.map(Duration::from_millis),
+            max_rows: query.limit.or(limit),
+            ..Ask::default()
+        };
+        Ok(Self { ask, format: query.format.or(format) })
     }
+}
+
+// === impl SqlJson ===
+
+impl SqlJson {
+    fn of_text(body: &[u8]) -> Result<Self, QueryError> {
+        let sql = std::str::from_utf8(body).map_err(|_| bad("the statement is not UTF-8"))?.to_owned();
+        Ok(Self { sql, params: JsonParams::None, format: None, limit: None, timeout_ms: None })
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.trim_start().to_ascii_lowercase().starts_with("application/json")
 }
 
 // === impl ChargebackRequest ===
@@ -71,7 +99,7 @@ impl ChargebackRequest {
 
     /// The request's own prices, or the server's.
     pub(super) fn prices(&self, server: &ServerPrices) -> Result<Prices, QueryError> {
-        let wrong = |error: crate::PriceError| bad(&format!("field prices: {error}"));
+        let wrong = |error: crate::PriceError| bad(format!("field prices: {error}"));
         let Some(raw) = &self.prices else {
             return server.read().map_err(|error| {
                 // Whose file it is and where it lies is not the client's business.
@@ -90,25 +118,38 @@ impl ChargebackRequest {
 /// Reads a body.
 pub(super) fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, QueryError> {
     serde_json::from_slice(body)
-        .map_err(|error| bad(&format!("the body is not the JSON it should be: {error}")))
+        .map_err(|error| bad(format!("the body is not the JSON it should be: {error}")))
 }
 
-fn param(value: &Value) -> Result<ScalarValue, QueryError> {
-    match value {
-        Value::Null => Ok(ScalarValue::Null),
-        Value::Bool(value) => Ok(ScalarValue::Boolean(Some(*value))),
-        Value::String(text) => Ok(ScalarValue::Utf8(Some(text.clone()))),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(whole), _) => Ok(ScalarValue::Int64(Some(whole))),
-            (None, Some(real)) => Ok(ScalarValue::Float64(Some(real))),
-            (None, None) => Err(bad(&format!("field params: {number} is no number"))),
-        },
-        Value::Array(_) | Value::Object(_) => {
-            Err(bad("field params: use text, numbers, true, false or null"))
+pub(super) fn bad(message: impl Into<String>) -> QueryError {
+    QueryError::new(Code::BadRequest, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Goal: no body and no path breaks the decoders, whatever it calls itself.
+        #[test]
+        fn no_request_breaks_it(
+            body in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..200),
+                r#"\{"sql":"[^"]{0,20}","(params|limit|format|timeout_ms)":[-0-9\[\]{}a-z":,]{0,30}\}"#.prop_map(String::into_bytes),
+            ],
+            kind in prop_oneof![Just("application/json"), Just("text/plain"), Just("")],
+            limit: Option<u64>, timeout_ms: Option<u64>,
+        ) {
+            let query = SqlQuery { format: None, limit, timeout_ms };
+            let kind = ::http::HeaderValue::from_static(kind);
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]);
+            if let Err(error) = SqlRequest::read(query, &headers, &body) {
+                prop_assert_eq!(error.code(), Code::BadRequest);
+            }
+            if let Err(error) = ChargebackRequest::read(&body) {
+                prop_assert_eq!(error.code(), Code::BadRequest);
+            }
         }
     }
-}
-
-fn bad(message: &str) -> QueryError {
-    QueryError::new(Code::BadRequest, message)
 }

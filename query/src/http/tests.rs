@@ -8,16 +8,24 @@ use super::*;
 use crate::engine::tests::bucket::{Bucket, Served, rows};
 use crate::{Config, Query, tokens};
 
-const CERT: &str = include_str!("tests/test.crt");
-const KEY: &str = include_str!("tests/test.key");
+mod openapi;
+mod sql;
 
-struct Server {
-    url: String,
-    client: Client,
-    acme: String,
-    query: Query,
-    stop: CancellationToken,
-    served: Served,
+pub(crate) const CERT: &str = include_str!("tests/test.crt");
+pub(crate) const KEY: &str = include_str!("tests/test.key");
+
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) client: Client,
+    /// A token of the tenant's.
+    pub(crate) acme: String,
+    /// Other people's tokens.
+    pub(crate) globex: String,
+    pub(crate) auditor: String,
+    pub(crate) admin: String,
+    pub(crate) query: Query,
+    pub(crate) stop: CancellationToken,
+    pub(crate) served: Served,
     _folder: tempfile::TempDir,
 }
 
@@ -28,11 +36,16 @@ fn client() -> reqwest::ClientBuilder {
 }
 
 impl Server {
-    async fn start(mut config: Config) -> Self {
+    pub(crate) async fn start(mut config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tokens.yaml");
-        let acme = "acme".parse().unwrap();
-        let acme = tokens::create(&file, "anna", Role::Tenant, &[acme], None, chrono::Utc::now()).unwrap();
+        let token = |name, role, tenants: &[&str]| {
+            let tenants: Vec<_> = tenants.iter().map(|tenant| tenant.parse().unwrap()).collect();
+            tokens::create(&file, name, role, tenants, None, chrono::Utc::now()).unwrap()
+        };
+        let acme = token("anna", Role::Tenant, &["acme"]);
+        let globex = token("gus", Role::Tenant, &["globex"]);
+        let (auditor, admin) = (token("otto", Role::Auditor, &[]), token("ada", Role::Admin, &[]));
         config.tokens_file = Some(file);
         (config.http_listen, config.pgwire_listen) = (([127, 0, 0, 1], 0).into(), ([127, 0, 0, 1], 0).into());
         let mut bucket = Bucket::new().await;
@@ -49,7 +62,8 @@ impl Server {
         let metrics: MetricsText = Arc::new(|| "metrics of a test\n".to_owned());
         let query = Query::start(config, Arc::clone(&served.engine), metrics, stop.clone()).await.unwrap();
         let url = format!("http://{}", query.http_addr());
-        Self { url, client: client().build().unwrap(), acme, query, stop, served, _folder: folder }
+        let client = client().build().unwrap();
+        Self { url, client, acme, globex, auditor, admin, query, stop, served, _folder: folder }
     }
 
     fn post(&self, path: &str, body: impl Into<String>) -> RequestBuilder {
@@ -126,7 +140,9 @@ async fn json_requests_carry_parameters() {
     for body in [
         "{",
         "{\"sql\": 1}",
-        "{\"sql\": \"SELECT 1\", \"limit\": 3}",
+        "{\"sql\": \"SELECT 1\", \"limits\": 3}",
+        "{\"sql\": \"SELECT 1\", \"limit\": -3}",
+        "{\"sql\": \"SELECT 1\", \"timeout_ms\": 0}",
         "{\"sql\": \"SELECT $1\", \"params\": [[1]]}",
     ] {
         let request = server.post("/api/v1/sql", body).header("content-type", "application/json");
@@ -180,12 +196,12 @@ async fn errors_have_a_status_a_code_and_the_id_of_their_record() {
 }
 
 /// Goal: a part is never taken for the whole. Method: a query that fails after
-/// many rows; the transfer itself must fail, in both formats.
+/// many rows; the transfer itself must fail, in every format.
 #[tokio::test]
 async fn a_failure_after_the_first_rows_breaks_the_answer_off() {
     let mut server = Server::start(Config::default()).await;
     let sql = "SELECT 1 / (value - 500000) FROM generate_series(1, 1000000)";
-    for format in ["json", "csv"] {
+    for format in ["json", "ndjson", "csv", "arrow", "parquet"] {
         let response = server.post(&format!("/api/v1/sql?format={format}"), sql).send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert!(response.bytes().await.is_err(), "{format}");

@@ -24,6 +24,7 @@ use super::failure::Failure;
 use super::parameters::{self, Told};
 use super::portals::{Kind, Portal, Prepared, Read, State, no_portal};
 use super::simple::{complete, finish};
+use crate::{Ask, Endpoint};
 
 // === impl Connection ===
 
@@ -75,8 +76,13 @@ impl Connection {
         let fitted = parameters::fitted(sql, &|number| given(number.saturating_sub(1)));
         let (principal, interrupt) = self.starting()?;
         let described = fitted.described.as_ref().unwrap_or(&fitted.sql);
-        let described = self.server.engine.describe(principal, described);
-        let (columns, mut expected) = interrupt.guard(socket, described).await??;
+        let described = self.server.engine.describe(principal, Endpoint::Pgwire, Ask::new(described));
+        let (columns, wanted) = interrupt.guard(socket, described).await??;
+        if let Some(named) = wanted.iter().find(|parameter| !parameter.is_numbered()) {
+            let message = format!("parameter {}: use $1 to $1000", named.name);
+            return Err(Failure::new("0A000", message));
+        }
+        let mut expected: Vec<Option<DataType>> = wanted.into_iter().map(|wanted| wanted.kind).collect();
         expected.resize(expected.len().max(oids.len()).max(told.count), None);
         for number in &fitted.arrays {
             if let Some(expected) = expected.get_mut(number.saturating_sub(1)) {

@@ -202,7 +202,11 @@ async fn the_view_has_the_columns_of_the_table() {
     let bucket = Bucket::new().await;
     let served = bucket.serve(&Config::default());
     for sql in ["SELECT * FROM syscalls_named", "SELECT * FROM syscalls"] {
-        let (columns, _) = served.engine.describe(&tenant("acme"), sql).await.unwrap();
+        let (columns, _) = served
+            .engine
+            .describe(&tenant("acme"), crate::Endpoint::Http, crate::Ask::new(sql))
+            .await
+            .unwrap();
         let named = |schema: &datafusion::arrow::datatypes::Schema| {
             let field = |field: &Arc<datafusion::arrow::datatypes::Field>| {
                 (field.name().clone(), field.data_type().clone(), field.is_nullable())
