@@ -205,7 +205,8 @@ impl FromStr for Table {
 // === impl Column ===
 
 impl Column {
-    const fn new(name: &'static str, kind: Kind, doc: &'static str) -> Self {
+    /// A column that a sender fills, or a view computes.
+    pub const fn new(name: &'static str, kind: Kind, doc: &'static str) -> Self {
         Self { name, kind, origin: Origin::Sender, doc }
     }
 

@@ -27,6 +27,7 @@ use datafusion::catalog::{
 use datafusion::common::DFSchema;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::PhysicalExpr;
@@ -39,6 +40,7 @@ use tokio::sync::OnceCell;
 pub use named::LATE_COLUMNS;
 pub(crate) use relation::Relation;
 
+use crate::views::Planner;
 use crate::{Principal, QueryError, Scope};
 use barrier::BarrierExec;
 use sight::{Sight, is_vetted};
@@ -59,7 +61,7 @@ pub(crate) struct Tables {
 /// What names stand for in one session.
 #[derive(Debug)]
 struct Relations {
-    tables: Tables,
+    planner: Planner,
 }
 
 /// One table as one principal sees it.
@@ -80,24 +82,30 @@ struct Pinned {
     wal: Vec<RecordBatch>,
 }
 
-/// A catalog of what the principal may see. Reads nothing yet.
+/// A catalog of what the principal may see, in which views are planned by `template`.
+/// Reads nothing yet.
 pub(crate) fn of(
     lake: &Arc<Lake>,
     principal: &Principal,
-) -> Result<(Arc<dyn CatalogProviderList>, Tables), QueryError> {
+    template: &Arc<SessionState>,
+) -> Result<(Arc<dyn CatalogProviderList>, Planner), QueryError> {
     let tables = Table::ALL.into_iter().map(|table| {
         let (lake, scope) = (Arc::clone(lake), principal.scope().clone());
         let sight = Sight::of(principal, table);
         let partitions = Partitions { table, lake, scope, sight, pinned: OnceCell::new() };
         (table.name(), Arc::new(partitions) as Arc<dyn TableProvider>)
     });
-    let tables = Tables { tables: tables.collect() };
-    let schema = Relations { tables: tables.clone() };
+    let planner = Planner::new(Arc::clone(template), Tables { tables: tables.collect() });
     let catalog = MemoryCatalogProvider::new();
-    catalog.register_schema(SCHEMA, Arc::new(schema))?;
+    catalog.register_schema(SCHEMA, relations(planner.clone()))?;
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
-    Ok((Arc::new(catalogs), tables))
+    Ok((Arc::new(catalogs), planner))
+}
+
+/// The schema of a session's tables and of the views over them.
+pub(crate) fn relations(planner: Planner) -> Arc<dyn SchemaProvider> {
+    Arc::new(Relations { planner })
 }
 
 // === impl Tables ===
@@ -119,11 +127,13 @@ impl SchemaProvider for Relations {
     }
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        let tables = self.planner.tables();
         match Relation::all().find(|relation| relation.name() == name) {
-            Some(Relation::Table(table)) => self.tables.of(table).map(Some),
+            Some(Relation::Table(table)) => tables.of(table).map(Some),
             Some(Relation::SyscallsNamed) => {
-                named::view(self.tables.of(Table::Syscalls)?, self.tables.of(Table::Containers)?).map(Some)
+                named::view(tables.of(Table::Syscalls)?, tables.of(Table::Containers)?).map(Some)
             }
+            Some(Relation::View(view)) => view.provider(&self.planner).map(Some),
             None => Ok(None),
         }
     }

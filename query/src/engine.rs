@@ -169,7 +169,7 @@ impl Engine {
         config.check()?;
         let metrics = Metrics::register(registry);
         let identity = Identity::open(config, Arc::clone(&lake), metrics.clone())?;
-        let template = Template::new(lake, Arc::clone(identity.grants()))?;
+        let template = Template::new(config, lake, Arc::clone(identity.grants()))?;
         let at_once = config.max_concurrent + 1;
         let base = Arc::clone(&template.environment);
         let scheduled = Places::alone(SCHEDULED_PLACES, config.max_queued);

@@ -1,4 +1,4 @@
-//! SQL functions that PostgreSQL clients and Grafana's macros expect of a server.
+//! SQL functions that PostgreSQL clients and Grafana's macros expect of a server, and one of our own.
 //!
 //! ```text
 //!   time_bucket('5 minutes', time)      Grafana with the TimescaleDB switch      time_bucket
@@ -8,6 +8,7 @@
 //!   to_regclass('syscalls'), …          names and their object ids               names
 //!   format('%I', …), set_config(…)      clients' texts                           texts
 //!   obj_description(oid, 'pg_class')    what the tables' own page says           describe
+//!   event_argument(evt_arg, 'flags')    a system call's argument by its name     event_argument
 //! ```
 //!
 //! They add to what DataFusion and `datafusion-pg-catalog` bring, and take the
@@ -15,6 +16,7 @@
 //! reads a row, a file or the clock.
 
 mod describe;
+mod event_argument;
 mod fixed;
 pub(crate) mod names;
 mod privilege;
@@ -50,6 +52,11 @@ pub(crate) fn register(session: &SessionContext) {
     for function in FUNCTIONS.iter() {
         session.register_udf(function.clone());
     }
+}
+
+/// What views are written with, beside the engine's own.
+pub(crate) fn of_views() -> ScalarUDF {
+    event_argument::function()
 }
 
 /// Functions that say who is asking.

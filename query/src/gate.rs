@@ -14,7 +14,8 @@ use crate::{Code, QueryError, Role};
 /// How deep a statement may nest.
 const MAX_DEPTH: usize = 50;
 
-/// Functions that may stand where a table does. None reads a file or a URL.
+/// Functions that may stand where a table does, beside those of [`crate::views`].
+/// None reads a file or a URL.
 const TABLE_FUNCTIONS: [&str; 7] = [
     "generate_series",
     "range",
@@ -137,7 +138,10 @@ impl Visitor for Inside {
         };
         let known =
             function.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.to_ascii_lowercase());
-        match known.is_some_and(|name| TABLE_FUNCTIONS.contains(&name.as_str())) {
+        let is_open = |name: String| {
+            TABLE_FUNCTIONS.iter().chain(&crate::views::TABLE_FUNCTIONS).any(|open| *open == name)
+        };
+        match known.is_some_and(is_open) {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(refused(&format!("the function {function} as a table is"))),
         }

@@ -36,6 +36,7 @@ mod record;
 mod report;
 mod tls;
 pub mod tokens;
+mod views;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ pub use identity::mapping::MappingRule;
 pub use identity::{KubernetesConfig, OidcConfig, Owners};
 pub use principal::{InvalidNamespace, Namespace, Namespaces, Principal, Role, Scope};
 pub use record::QueryRecorder;
+pub use views::{TableFunction, View};
 
 /// How long connections may take to end once the server stops.
 const DRAIN: Duration = Duration::from_secs(2);

@@ -131,7 +131,7 @@ pub(crate) const DATABASE: &str = "bailiwick";
 /// The object id of the first table; the others follow in the order of `Table::ALL`.
 /// PostgreSQL gives ids from 16384 on to what is not its own.
 const FIRST_TABLE_OID: i32 = 16_400;
-/// The object id of the view, with room for more tables before it.
+/// The object id of the first view, with room for more tables before it.
 const VIEW_OID: i32 = 16_500;
 
 /// Whether a table of the catalogs has no rows for anybody.
@@ -178,6 +178,7 @@ fn oid_of(relation: Relation) -> i32 {
     match relation {
         Relation::Table(table) => FIRST_TABLE_OID + table as i32,
         Relation::SyscallsNamed => VIEW_OID,
+        Relation::View(view) => VIEW_OID + 1 + view as i32,
     }
 }
 

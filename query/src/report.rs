@@ -42,6 +42,24 @@ impl ServerPrices {
         }
         Prices::parse(&name, &std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?)
     }
+
+    /// The same for whoever asks from outside: whose file it is and where it lies
+    /// is not a client's business.
+    pub(crate) fn for_clients(&self) -> Result<Prices, QueryError> {
+        self.read().map_err(|error| {
+            QueryError::new(Code::Unavailable, "the server's price file cannot be used, ask its operator")
+                .because(error)
+        })
+    }
+}
+
+/// The statement that an invoice is made of, and how its rows become one.
+pub(crate) struct Statement<'a> {
+    prices: &'a Prices,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    spans: Vec<Span<'a>>,
+    sql: String,
 }
 
 /// What each tenant in sight used in `[from, to)` and what it costs.
@@ -55,15 +73,44 @@ pub(crate) async fn chargeback(
     if from >= to {
         return Err(QueryError::new(Code::BadRequest, "field from: it must lie before field to"));
     }
-    let spans =
-        prices.spans(from.timestamp_micros(), to.timestamp_micros()).map_err(|error| refused(&error))?;
-    let sql = statement(&spans, from, to);
-    let mut running = engine.run(principal, Endpoint::Report, &sql).await?;
+    let statement = Statement::new(prices, from, to)?;
+    let mut running = engine.run(principal, Endpoint::Report, statement.sql()).await?;
     let mut usage = Vec::new();
     while let Some(batch) = running.next().await {
-        read(&batch?, &spans, &mut usage)?;
+        statement.read(&batch?, &mut usage)?;
     }
-    charge(prices, from, to, usage).map_err(|error| refused(&error))
+    statement.charge(usage)
+}
+
+// === impl Statement ===
+
+impl<'a> Statement<'a> {
+    /// Of the period `[from, to)` at these prices; an error if none is in force at its beginning.
+    pub(crate) fn new(
+        prices: &'a Prices,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<Self, QueryError> {
+        let spans =
+            prices.spans(from.timestamp_micros(), to.timestamp_micros()).map_err(|error| refused(&error))?;
+        let sql = statement(&spans, from, to);
+        Ok(Self { prices, from, to, spans, sql })
+    }
+
+    /// Its text.
+    pub(crate) fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// Takes over what one batch of its rows tells.
+    pub(crate) fn read(&self, batch: &RecordBatch, usage: &mut Vec<Usage>) -> Result<(), QueryError> {
+        read(batch, &self.spans, usage)
+    }
+
+    /// The invoice.
+    pub(crate) fn charge(&self, usage: Vec<Usage>) -> Result<Chargeback, QueryError> {
+        charge(self.prices, self.from, self.to, usage).map_err(|error| refused(&error))
+    }
 }
 
 fn refused(error: &PriceError) -> QueryError {

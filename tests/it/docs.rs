@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use bailiwick_proto::{Kind, Origin, Table};
+use bailiwick_proto::{Column, Kind, Origin, Table};
+use bailiwick_query::{TableFunction, View};
 
 /// Goal: `docs/tables.md` lists every column as it is. `BAILIWICK_UPDATE=1` writes it.
 #[test]
@@ -18,6 +19,38 @@ fn the_tables_page_is_up_to_date() {
         committed == text,
         "docs/tables.md is old; run BAILIWICK_UPDATE=1 cargo test -p bailiwick --test it docs"
     );
+}
+
+/// Goal: `docs/views.md` lists every column of every view and function as it is.
+/// `BAILIWICK_UPDATE=1` writes them between the marks that are there.
+#[test]
+fn the_views_page_is_up_to_date() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/views.md");
+    let committed = std::fs::read_to_string(&page).unwrap_or_default();
+    let views = View::ALL.map(|view| (view.name(), view.columns()));
+    let functions = TableFunction::ALL.map(|function| (function.name(), function.columns()));
+    let text = views.into_iter().chain(functions).fold(committed.clone(), |text, (name, columns)| {
+        let mark = format!("<!-- columns of {name} -->\n");
+        let start = text.find(&mark).unwrap_or_else(|| panic!("docs/views.md has no {mark}")) + mark.len();
+        let end = start + text[start..].find("<!-- end -->").expect("an end after each mark");
+        format!("{}{}{}", &text[..start], columns_table(columns), &text[end..])
+    });
+    if std::env::var_os("BAILIWICK_UPDATE").is_some() {
+        std::fs::write(&page, &text).unwrap();
+    } else {
+        assert!(
+            committed == text,
+            "docs/views.md is old; run BAILIWICK_UPDATE=1 cargo test -p bailiwick --test it docs"
+        );
+    }
+}
+
+fn columns_table(columns: &[Column]) -> String {
+    let mut text = String::from("\n| column | type | meaning |\n|---|---|---|\n");
+    for column in columns {
+        writeln!(text, "| `{}` | {} | {} |", column.name, kind_name(column.kind), column.doc).unwrap();
+    }
+    text + "\n"
 }
 
 fn tables_page() -> String {
@@ -59,7 +92,8 @@ fn view_section() -> String {
          - Conditions on `time`, `tenant`, `date` and other columns that are not filled in leave files unread as they do in\n\
          \x20 `syscalls`. One on a column that is filled in is evaluated after the join: give a time as well.\n\
          - A value that the event has itself is never replaced, not even where it changed later, as a pod's labels may.\n\
-         - Rules and alerts see what was known at the time.\n"
+         - Rules and alerts see what was known at the time.\n\n\
+         Further views and functions are in [views.md](views.md).\n"
     )
 }
 

@@ -21,6 +21,7 @@ mod history;
 mod matrix;
 mod names;
 mod protect;
+mod sessions;
 mod tidy;
 mod upkeep;
 mod walls;

@@ -17,7 +17,8 @@ use url::Url;
 use crate::catalog;
 use crate::grants::{GRANTS, GrantBook, Grants};
 use crate::history::{FALCO_MATCHES, FalcoMatches, RulesInUse};
-use crate::{Principal, QueryError, functions, pg_catalog};
+use crate::report::ServerPrices;
+use crate::{Config, Principal, QueryError, functions, pg_catalog, views};
 
 /// Functions whose result can be as big as a number in the statement says:
 /// they escape every limit, because a single value is computed at once.
@@ -35,9 +36,10 @@ pub struct Session {
 /// What all sessions have in common.
 pub(super) struct Template {
     lake: Arc<Lake>,
-    state: SessionState,
+    state: Arc<SessionState>,
     /// Store and caches; memory and disk are an account's.
     pub(super) environment: Arc<RuntimeEnv>,
+    prices: ServerPrices,
     pub(super) rules: RulesInUse,
     grants: Arc<GrantBook>,
 }
@@ -68,7 +70,7 @@ impl std::fmt::Debug for Session {
 // === impl Template ===
 
 impl Template {
-    pub(super) fn new(lake: Arc<Lake>, grants: Arc<GrantBook>) -> Result<Self, QueryError> {
+    pub(super) fn new(config: &Config, lake: Arc<Lake>, grants: Arc<GrantBook>) -> Result<Self, QueryError> {
         let environment = RuntimeEnvBuilder::new()
             .with_object_store_registry(Arc::new(OnlyTheBucket { store: lake.store() }))
             .build_arc()?;
@@ -85,7 +87,9 @@ impl Template {
         for name in UNBOUNDED {
             state.deregister_udf(name)?;
         }
-        Ok(Self { lake, state, environment, rules: RulesInUse::default(), grants })
+        state.register_udf(Arc::new(functions::of_views()))?;
+        let (state, prices) = (Arc::new(state), ServerPrices::open(config.prices_file.clone())?);
+        Ok(Self { lake, state, environment, prices, rules: RulesInUse::default(), grants })
     }
 
     pub(super) fn session(
@@ -93,17 +97,18 @@ impl Template {
         principal: &Principal,
         environment: &Arc<RuntimeEnv>,
     ) -> Result<Session, QueryError> {
-        let (catalogs, tables) = catalog::of(&self.lake, principal)?;
-        let state = SessionStateBuilder::new_from_existing(self.state.clone())
+        let (catalogs, planner) = catalog::of(&self.lake, principal, &self.state)?;
+        let state = SessionStateBuilder::new_from_existing(SessionState::clone(&self.state))
             .with_runtime_env(Arc::clone(environment))
             .with_catalog_list(catalogs)
             .build();
         let context = SessionContext::new_with_state(state);
         functions::register(&context);
-        let matches = FalcoMatches::new(tables, self.rules.clone());
+        let matches = FalcoMatches::new(planner.tables().clone(), self.rules.clone());
         context.register_udtf(FALCO_MATCHES, Arc::new(matches));
         let grants = Grants::new(Arc::clone(&self.grants), principal.clone());
         context.register_udtf(GRANTS, Arc::new(grants));
+        views::register(&context, &planner, &self.prices);
         pg_catalog::install(&context, principal)?;
         Ok(Session { context })
     }

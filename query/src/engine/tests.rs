@@ -6,6 +6,7 @@ mod isolation;
 mod limits;
 mod named;
 mod namespaces;
+pub(crate) mod scene;
 mod slt;
 
 use bailiwick_proto::Table;

@@ -101,11 +101,7 @@ impl ChargebackRequest {
     pub(super) fn prices(&self, server: &ServerPrices) -> Result<Prices, QueryError> {
         let wrong = |error: crate::PriceError| bad(format!("field prices: {error}"));
         let Some(raw) = &self.prices else {
-            return server.read().map_err(|error| {
-                // Whose file it is and where it lies is not the client's business.
-                QueryError::new(Code::Unavailable, "the server's price file cannot be used, ask its operator")
-                    .because(error)
-            });
+            return server.for_clients();
         };
         match serde_json::from_str::<Option<Value>>(raw.get()) {
             Ok(Some(Value::String(text))) => Prices::parse("request", &text).map_err(wrong),

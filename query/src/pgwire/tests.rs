@@ -4,6 +4,7 @@ mod bucket;
 mod clients;
 mod copying;
 mod cursors;
+mod dashboards;
 mod hostile;
 pub(crate) mod messages;
 pub(crate) mod psql;

@@ -9,7 +9,7 @@ use bailiwick_lake::{
 };
 use bailiwick_proto::ship::{MemoryOutbox, Outbox};
 use bailiwick_proto::{IngesterId, Table, wire};
-use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray, new_null_array};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
 use object_store::ObjectStoreExt;
@@ -28,7 +28,7 @@ pub(crate) struct Bucket {
     written: u64,
 }
 
-/// One row: columns and their values as text; the others are null.
+/// One row: columns and their values as text, lists as JSON; the others are null.
 pub(crate) type Row<'a> = &'a [(&'a str, &'a str)];
 
 /// An engine and what it records.
@@ -56,12 +56,30 @@ pub(crate) fn rows(table: Table, rows: &[Row<'_>]) -> RecordBatch {
     };
     let column = |field: &Arc<datafusion::arrow::datatypes::Field>| -> ArrayRef {
         if matches!(field.data_type(), DataType::List(_)) {
-            return new_null_array(field.data_type(), rows.len());
+            return lists(field, rows.iter().map(|row| value(row, field.name())));
         }
         let texts: StringArray = rows.iter().map(|row| value(row, field.name())).collect();
         cast(&texts, field.data_type()).unwrap()
     };
     RecordBatch::try_new(schema.clone(), schema.fields().iter().map(column).collect()).unwrap()
+}
+
+/// A column of lists, each written as JSON.
+fn lists(
+    field: &Arc<datafusion::arrow::datatypes::Field>,
+    values: impl Iterator<Item = Option<String>>,
+) -> ArrayRef {
+    let name = field.name();
+    let line = |value: Option<String>| format!("{{\"{name}\":{}}}\n", value.unwrap_or("null".to_owned()));
+    let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(vec![Arc::clone(field)]));
+    let lines: String = values.map(line).collect();
+    let rows = lines.lines().count();
+    if rows == 0 {
+        return datafusion::arrow::array::new_empty_array(field.data_type());
+    }
+    let mut decoder = arrow_json::ReaderBuilder::new(schema).with_batch_size(rows).build_decoder().unwrap();
+    assert_eq!(decoder.decode(lines.as_bytes()).unwrap(), lines.len());
+    Arc::clone(decoder.flush().unwrap().unwrap().column(0))
 }
 
 // === impl Bucket ===

@@ -48,7 +48,12 @@ impl Served {
         Self::start_with(Config::default()).await
     }
 
-    pub(super) async fn start_with(mut config: Config) -> Self {
+    pub(super) async fn start_with(config: Config) -> Self {
+        Self::over(filled().await, config).await
+    }
+
+    /// A server over another bucket.
+    pub(super) async fn over(lake: Arc<Lake>, mut config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tokens.yaml");
         let acme = "acme".parse().unwrap();
@@ -57,7 +62,7 @@ impl Served {
         config.tokens_file = Some(file);
         let (sender, recorded): (MemorySender, _) = MemoryOutbox::new(1, 64 << 20);
         let recorder = QueryRecorder::new(sender, "node-1", "test");
-        let engine = Engine::new(&config, filled().await, recorder, &mut Registry::default()).unwrap();
+        let engine = Engine::new(&config, lake, recorder, &mut Registry::default()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (addr, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let tls = crate::tls::Tls::open(&config).unwrap();

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 pub(crate) struct Psql {
     addr: SocketAddr,
     token: String,
+    is_csv: bool,
 }
 
 // === impl Psql ===
@@ -15,7 +16,7 @@ impl Psql {
     /// psql as the holder of a token; `None`, and why, where there is no psql.
     pub(crate) fn of(addr: SocketAddr, token: &str) -> Option<Self> {
         if Command::new("psql").arg("--version").output().is_ok() {
-            return Some(Self { addr, token: token.to_owned() });
+            return Some(Self { addr, token: token.to_owned(), is_csv: false });
         }
         assert!(
             std::env::var_os("BAILIWICK_REQUIRE_CLIENTS").is_none(),
@@ -32,6 +33,11 @@ impl Psql {
         self.run(&format!("\\i {}", file.path().display())).await
     }
 
+    /// The same, with answers in CSV.
+    pub(super) fn in_csv(self) -> Self {
+        Self { is_csv: true, ..self }
+    }
+
     /// Runs one command or text; its output, or what it printed as an error.
     pub(crate) async fn run(&self, text: &str) -> Result<String, String> {
         self.run_with(&[], text).await
@@ -41,7 +47,8 @@ impl Psql {
     pub(crate) async fn run_with(&self, environment: &[(&str, &str)], text: &str) -> Result<String, String> {
         let mut command = Command::new("psql");
         command
-            .args(["-X", "-A", "-F", "|", "-P", "footer=off", "-v", "VERBOSITY=verbose", "-c", text])
+            .arg(if self.is_csv { "--csv" } else { "-A" })
+            .args(["-X", "-F", "|", "-P", "footer=off", "-v", "VERBOSITY=verbose", "-c", text])
             .env("PGHOST", self.addr.ip().to_string())
             .env("PGPORT", self.addr.port().to_string())
             .env("PGUSER", "anybody")
