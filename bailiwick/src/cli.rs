@@ -102,7 +102,9 @@ const SQL_EXAMPLES: &str = "\
 Examples:
   bailiwick sql \"SELECT time, proc_cmdline, fd_name FROM syscalls ORDER BY time DESC LIMIT 10\"
   bailiwick sql --format csv \"SELECT * FROM alerts\" > alerts.csv
-  echo 'SELECT 1' | bailiwick sql -";
+  bailiwick sql -f questions.sql -o answers.txt
+  echo 'SELECT 1' | bailiwick sql
+  bailiwick sql                        talk: line editing, completion, \\d, \\watch, \\x; \\? lists all";
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
@@ -158,13 +160,33 @@ pub(crate) enum Format {
     Json,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SqlFormat {
+    /// A table for people
+    Table,
+    /// A column a line, for people
+    Expanded,
+    /// Comma-separated values
+    Csv,
+    /// One JSON document a statement
+    Json,
+    /// A JSON object a row
+    Ndjson,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Sql {
-    /// The statement, or `-` to read it from standard input
-    pub(crate) statement: String,
-    /// How to print the answer
-    #[arg(long, short, value_enum, default_value = "table")]
-    pub(crate) format: Format,
+    /// Statements, or `-` to read them from standard input; without any, a conversation
+    pub(crate) statement: Option<String>,
+    /// Run the statements of this file; repeat for several
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+    /// How to print answers
+    #[arg(long, short = 'F', value_enum, default_value = "table")]
+    pub(crate) format: SqlFormat,
+    /// Write answers to this file
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) server: Server,
 }

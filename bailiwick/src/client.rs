@@ -76,16 +76,32 @@ impl Api {
 
     /// Runs a statement.
     pub(crate) async fn sql(&self, statement: &str) -> Result<Answer, Failure> {
-        let text = self.sql_text(statement, "json").await?;
+        let text = self.sql_body(statement, &[], "json", |_| ()).await?;
         serde_json::from_str(&text)
             .map_err(|error| Failure::failed(format!("{} answered no table: {error}", self.url)))
     }
 
-    /// Runs a statement and returns the body as the server wrote it.
-    pub(crate) async fn sql_text(&self, statement: &str, format: &str) -> Result<String, Failure> {
+    /// Runs a statement and returns the body as the server wrote it; each part of
+    /// it is shown to `seen` when it comes.
+    pub(crate) async fn sql_body(
+        &self,
+        statement: &str,
+        params: &[serde_json::Value],
+        format: &str,
+        mut seen: impl FnMut(&[u8]),
+    ) -> Result<String, Failure> {
         let url = format!("{}/api/v1/sql", self.url);
-        let request = self.client.post(url).query(&[("format", format)]).body(statement.to_owned());
-        self.text(request).await
+        let body = serde_json::json!({ "sql": statement, "params": params });
+        let mut response = self.sent(self.client.post(url).query(&[("format", format)]).json(&body)).await?;
+        let broken =
+            |error: reqwest::Error| Failure::failed(format!("the answer broke off: {}", chain(&error)));
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+            seen(&chunk);
+            body.extend_from_slice(&chunk);
+        }
+        String::from_utf8(body)
+            .map_err(|error| Failure::failed(format!("{} answered no UTF-8: {error}", self.url)))
     }
 
     /// Asks for the chargeback report.

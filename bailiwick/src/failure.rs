@@ -61,6 +61,11 @@ impl Failure {
         Self { message: message.into(), kind: Kind::Interrupted }
     }
 
+    /// Whether it was.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        matches!(self.kind, Kind::Interrupted)
+    }
+
     /// A room could not start or go on.
     pub(crate) fn room(room: &str, action: Action, error: &dyn std::error::Error) -> Self {
         let message = format!("{room}: {}", chain(error));

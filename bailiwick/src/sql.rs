@@ -1,63 +1,70 @@
-//! `bailiwick sql`: a question, and its answer as a person or a script wants it.
+//! `bailiwick sql`: questions, and their answers as a person or a script wants them.
+//!
+//! ```text
+//!   arguments, files, standard input ─┐ text    script      session          ask          print
+//!   a person at a terminal (prompt) ──┴─────▶ statements ─▶ settings, ─▶ the server ─▶ table, CSV, JSON …
+//!                                             commands      commands     progress       terminal or file
+//! ```
+//!
+//! A statement ends with a semicolon, a command is a line that begins with a
+//! backslash, as in psql. Ctrl-C ends the statement on the server too: the
+//! connection goes with the request, and the server's work with it.
 
-use std::io::Read;
+mod ask;
+mod command;
+mod history;
+mod print;
+mod prompt;
+mod script;
+mod session;
 
-use crate::cli::{self, Format};
-use crate::client::{Answer, Api};
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+
+use crate::cli;
+use crate::client::Api;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::say::say;
-use crate::table;
+use session::Session;
 
-/// Asks and prints.
+pub(crate) use print::rendered;
+
+/// Asks and prints, or talks with whoever sits at the terminal.
 pub(crate) async fn run(config: &Config, args: cli::Sql) -> Result<(), Failure> {
-    let statement = match args.statement.as_str() {
-        "-" => from_stdin()?,
-        given => given.to_owned(),
-    };
     let api = Api::new(config, &args.server)?;
-    match args.format {
-        Format::Table => {
-            let answer: Answer = api.sql(&statement).await?;
-            say!("{}", rendered(&answer));
+    let mut session = Session::new(api, &args)?;
+    let texts = texts(&args)?;
+    if texts.is_empty() {
+        return prompt::talk(session).await;
+    }
+    for text in texts {
+        if !session.run(&text, true).await? {
+            break;
         }
-        Format::Csv => crate::say::csv(&api.sql_text(&statement, "csv").await?),
-        Format::Json => crate::say::json(&api.sql_text(&statement, "json").await?),
     }
-    Ok(())
+    session.finish()
 }
 
-/// The answer as a table with its row count, as psql prints it.
-pub(crate) fn rendered(answer: &Answer) -> String {
-    let header: Vec<String> = answer.columns.iter().map(|column| column.name.clone()).collect();
-    let numeric: Vec<bool> = answer.columns.iter().map(|column| is_number(&column.kind)).collect();
-    let rows: Vec<Vec<String>> = answer.rows.iter().map(|row| row.iter().map(cell).collect()).collect();
-    let count = match rows.len() {
-        1 => "1 row".to_owned(),
-        n => format!("{n} rows"),
-    };
-    let more = if answer.truncated { ", cut at the server's limit" } else { "" };
-    format!("{}\n({count}{more})", table::render(&header, &numeric, &rows))
-}
-
-fn is_number(kind: &str) -> bool {
-    ["int", "bigint", "smallint", "double", "float", "numeric", "decimal", "real"]
-        .iter()
-        .any(|name| kind.to_ascii_lowercase().starts_with(name))
-}
-
-fn cell(value: &serde_json::Value) -> String {
-    match value {
-        serde_json::Value::Null => String::new(),
-        serde_json::Value::String(text) => text.clone(),
-        other => other.to_string(),
+/// What is to be run without a conversation; nothing if there shall be one.
+fn texts(args: &cli::Sql) -> Result<Vec<String>, Failure> {
+    let mut texts = args.file.iter().map(|file| from_file(file)).collect::<Result<Vec<_>, _>>()?;
+    match args.statement.as_deref() {
+        Some("-") => texts.push(from_stdin()?),
+        Some(given) => texts.push(given.to_owned()),
+        None if texts.is_empty() && !std::io::stdin().is_terminal() => texts.push(from_stdin()?),
+        None => {}
     }
+    Ok(texts)
+}
+
+fn from_file(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file).map_err(|error| Failure::config(format!("{}: {error}", file.display())))
 }
 
 fn from_stdin() -> Result<String, Failure> {
-    let mut statement = String::new();
+    let mut text = String::new();
     std::io::stdin()
-        .read_to_string(&mut statement)
+        .read_to_string(&mut text)
         .map_err(|error| Failure::failed(format!("standard input: {error}")))?;
-    Ok(statement)
+    Ok(text)
 }

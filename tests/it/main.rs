@@ -22,6 +22,7 @@ mod matrix;
 mod names;
 mod protect;
 mod sessions;
+mod talk;
 mod tidy;
 mod upkeep;
 mod walls;

@@ -55,6 +55,14 @@ pub(crate) fn without_curl() -> bool {
     missing(found, "needs curl", "BAILIWICK_REQUIRE_CLIENTS")
 }
 
+/// A Python, if there is one.
+pub(crate) fn python() -> Option<String> {
+    let python = std::env::var("BAILIWICK_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let found = std::process::Command::new(&python).arg("--version").output().is_ok();
+    let missing = missing(found, "needs Python", "BAILIWICK_REQUIRE_CLIENTS");
+    (!missing).then_some(python)
+}
+
 /// Whether `psql` is there.
 pub(crate) fn without_psql() -> bool {
     let found = std::process::Command::new("psql").arg("--version").output().is_ok();
