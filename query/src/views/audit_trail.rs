@@ -18,7 +18,7 @@ pub(super) const USAGE: &str = "audit_trail(tenant, from, to)";
 /// What it answers.
 pub(super) const VIEW: Definition = Definition {
     name: "audit_trail",
-    doc: "API requests, grants, programs started, alerts and queries that concern a tenant, by time",
+    doc: "API requests, grants, programs started, alerts and queries that concern a tenant",
     columns: COLUMNS,
     sql: include_str!("audit_trail.sql"),
     bounds: None,

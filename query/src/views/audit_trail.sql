@@ -43,4 +43,3 @@ FROM (
   WHERE time >= $from AND time < $to
     AND ($tenant IS NULL OR tenant = $tenant OR array_has(tenant_scope, $tenant) OR strpos(sql, $tenant) > 0)
 )
-ORDER BY time, kind, id
