@@ -33,7 +33,11 @@ async fn every_view_has_the_columns_that_it_promises() {
     });
     for (name, columns) in views.chain(functions) {
         let sql = format!("SELECT * FROM {name}");
-        let (described, _) = served.engine.describe(&tenant("acme"), &sql).await.unwrap();
+        let (described, _) = served
+            .engine
+            .describe(&tenant("acme"), crate::Endpoint::Http, crate::Ask::new(&sql))
+            .await
+            .unwrap();
         let typed = |schema: &Schema| {
             let of = |field: &Arc<Field>| (field.name().clone(), field.data_type().clone());
             schema.fields().iter().map(of).collect::<Vec<_>>()
