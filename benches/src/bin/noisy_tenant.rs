@@ -264,7 +264,10 @@ impl Noise {
     /// Asks once and reads all that comes; whoever is turned away comes again soon.
     async fn make(&self, client: &Client, url: &str, token: &str, sql: &'static str) {
         let asked = client.post(url).bearer_auth(token).body(sql).send().await;
-        let Ok(mut response) = asked else { return drop(self.failed.fetch_add(1, Ordering::Relaxed)) };
+        let Ok(mut response) = asked else {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
         let status = response.status();
         let whole = loop {
             match response.chunk().await {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use aya::maps::{Array, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, RawTracePoint,
+    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Program, ProgramError, RawTracePoint,
 };
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use bailiwick_collector_ebpf::{ABSENT, calls};
@@ -148,12 +148,16 @@ fn attach(ebpf: &mut Ebpf, only_processes: bool) -> Result<(), Missing> {
     let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
     for name in names.iter().filter(|name| *name != PACKETS) {
         let program = ebpf.program_mut(name).ok_or_else(|| damaged(name))?;
-        let loaded = match program {
-            aya::programs::Program::RawTracePoint(program) => program.load(),
-            aya::programs::Program::BtfTracePoint(program) => program.load("sys_exit", &btf),
-            _ => return Err(damaged(name)),
+        let mut load = || match program {
+            Program::RawTracePoint(program) => program.load().map_err(|error| refused(name, &error)),
+            Program::BtfTracePoint(program) => {
+                program.load("sys_exit", &btf).map_err(|error| refused(name, &error))
+            }
+            _ => Err(damaged(name)),
         };
-        loaded.map_err(|error| refused(name, &error))?;
+        // On a busy machine the kernel has once refused what it takes a moment later,
+        // without a word of its verifier; what it refuses for good it refuses again.
+        load().or_else(|_| load())?;
     }
     link_calls(ebpf)?;
     for (name, tracepoint, presence) in RAW {
@@ -196,7 +200,7 @@ fn attach_packets(ebpf: &mut Ebpf) -> Result<(), Missing> {
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Missing>
 where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
     let program = ebpf.program_mut(name).ok_or_else(|| damaged(name))?;
     program.try_into().map_err(|error: ProgramError| refused(name, &error))

@@ -48,6 +48,7 @@ fn row(parts: &[&[(&'static str, &'static str)]]) -> Cells {
     parts.concat()
 }
 
+#[allow(clippy::too_many_lines, reason = "rows, one after the other")]
 fn processes() -> Vec<Cells> {
     let init = [
         ("exec_id", "b-100-1"),
@@ -290,6 +291,7 @@ fn network() -> Vec<Cells> {
     ]
 }
 
+#[allow(clippy::too_many_lines, reason = "rows, one after the other")]
 fn files() -> Vec<Cells> {
     let cat = [
         ("exec_id", "b-202-4"),
@@ -381,6 +383,7 @@ fn files() -> Vec<Cells> {
     ]
 }
 
+#[allow(clippy::too_many_lines, reason = "rows, one after the other")]
 fn requests() -> Vec<Cells> {
     let request = |id, time, user, more: &[(&'static str, &'static str)]| {
         let who = [("cluster", "c"), ("tenant", "acme"), ("audit_id", id), ("time", time), ("user", user)];

@@ -96,7 +96,7 @@ fn what_could_not_be_read_back_is_refused() {
 fn cells_are_written_as_postgresql_writes_them() {
     let cells = [("a", Some("x\ty\\z\n")), ("b", None), ("c", Some("")), ("d", Some("\\N"))];
     assert_eq!(written("", &cells), "x\\ty\\\\z\\n\t\\N\t\t\\\\N\n");
-    assert_eq!(written("CSV", &cells), "\"x\ty\\z\n\",,\"\",\\N\n".replace("\"x\ty", "\"x\ty"));
+    assert_eq!(written("CSV", &cells), "\"x\ty\\z\n\",,\"\",\\N\n");
     let cells = [("a", Some("a,\"b\"")), ("b", Some("nil")), ("c", None)];
     assert_eq!(written("(FORMAT csv, NULL 'nil')", &cells), "\"a,\"\"b\"\"\",\"nil\",nil\n");
     assert_eq!(written("(FORMAT csv, FORCE_QUOTE (b, c))", &cells), "\"a,\"\"b\"\"\",\"nil\",\n");
