@@ -210,7 +210,7 @@ async fn ask(engine: &Engine, sql: &str) -> Outcome<Answer> {
     }
     let wall_s = began.elapsed().as_secs_f64();
     let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-    let ints = batches.iter().flat_map(|batch| batch.columns()).map(|column| ints(column)).sum();
+    let ints = batches.iter().flat_map(|batch| batch.columns()).map(ints).sum();
     Ok(Answer { wall_s, rows, ints })
 }
 
