@@ -2,6 +2,7 @@
 
 mod draw;
 mod lean;
+pub mod ledger;
 mod node;
 mod node_columns;
 
@@ -9,7 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 
 /// 2026-11-24, noon.
-const BEGIN_US: i64 = 1_795_521_600_000_000;
+pub const BEGIN_US: i64 = 1_795_521_600_000_000;
 
 /// Which events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -58,9 +59,15 @@ impl Events {
     /// The same seed makes the same events.
     pub fn new(set: DataSet, seed: u64) -> Self {
         Self(match set {
-            DataSet::Lean => Source::Lean(Box::new(lean::Fleet::new(seed))),
+            DataSet::Lean => Source::Lean(Box::new(lean::Fleet::new(seed, BEGIN_US, lean::BATCHES_APART_US))),
             DataSet::Full => Source::Full(Box::new(node::Node::new(seed))),
         })
+    }
+
+    /// A fleet's events, whose batches begin at `begin_us` and are `apart_us` apart:
+    /// as many as one likes over as many days as one likes.
+    pub fn lean_over(seed: u64, begin_us: i64, apart_us: i64) -> Self {
+        Self(Source::Lean(Box::new(lean::Fleet::new(seed, begin_us, apart_us))))
     }
 
     /// The next events as one batch of the wire schema of `syscalls`.
@@ -100,6 +107,17 @@ mod tests {
         assert_eq!(lean.schema(), Table::Syscalls.wire_schema());
         // 27 without the tenant and the time of arrival, which ingest stamps.
         assert_eq!(filled(&lean), 25);
+    }
+
+    #[test]
+    fn what_a_fleet_leaves_beside_its_events_is_of_the_same_tenants() {
+        let span = ledger::Span { begin_us: BEGIN_US, end_us: BEGIN_US + 1_000, total: 1_000 };
+        for (table, columns) in [(Table::ApiAccess, 18), (Table::Alerts, 10), (Table::Usage, 15)] {
+            let batch = span.batch(table, 500, 500).unwrap();
+            assert_eq!(batch.schema(), table.wire_schema());
+            assert_eq!(batch, span.batch(table, 500, 500).unwrap());
+            assert!(filled(&batch) >= columns, "{table}: {}", filled(&batch));
+        }
     }
 
     #[test]

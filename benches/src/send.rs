@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bailiwick_proto::Table;
+use arrow::array::RecordBatch;
 use bailiwick_proto::v1::ship_client::ShipClient;
 use bailiwick_proto::v1::{Batch, Hello, ShipReply, ShipRequest, ship_reply, ship_request};
+use bailiwick_proto::{Table, wire};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -41,6 +42,7 @@ pub enum Pace {
 
 /// One batch, ready.
 struct Ready {
+    table: Table,
     rows: usize,
     bytes: Bytes,
     crc32c: u32,
@@ -64,7 +66,7 @@ struct Sender {
 pub async fn run(url: &str, name: &str, file: &Path, pace: Pace, sent: Option<&Path>) -> Outcome<()> {
     let ready = |batch: batches::WireBatch| {
         let crc32c = crc32c::crc32c(&batch.bytes);
-        Ready { rows: batch.rows, bytes: batch.bytes.into(), crc32c }
+        Ready { table: Table::Syscalls, rows: batch.rows, bytes: batch.bytes.into(), crc32c }
     };
     let ready: Vec<Ready> = batches::read(file)?.into_iter().map(ready).collect();
     let mut sender = Sender::open(url, name).await?;
@@ -89,6 +91,31 @@ pub async fn run(url: &str, name: &str, file: &Path, pace: Pace, sent: Option<&P
         "ack_p50_ms": percentile(&mut sender.ack_ms, 0.5),
         "ack_p99_ms": percentile(&mut sender.ack_ms, 0.99),
     }));
+    Ok(())
+}
+
+/// Sends batches as they are drawn, as fast as they are taken, and calls `sent` with
+/// the rows so far after each.
+pub async fn drawn(
+    url: &str,
+    name: &str,
+    batches: impl Iterator<Item = Outcome<(Table, RecordBatch)>>,
+    mut sent: impl FnMut(usize),
+) -> Outcome<()> {
+    let mut sender = Sender::open(url, name).await?;
+    for batch in batches {
+        let (table, batch) = batch?;
+        let (rows, bytes) = (batch.num_rows(), Bytes::from(wire::encode(&batch)?));
+        let crc32c = crc32c::crc32c(&bytes);
+        sender.send(&Ready { table, rows, bytes, crc32c }).await?;
+        while sender.on_way.len() >= WINDOW {
+            sender.ack().await?;
+        }
+        sent(sender.sent_rows);
+    }
+    while !sender.on_way.is_empty() {
+        sender.ack().await?;
+    }
     Ok(())
 }
 
@@ -143,7 +170,7 @@ impl Sender {
     }
 
     async fn send(&mut self, ready: &Ready) -> Outcome<()> {
-        let (seq, table, crc32c) = (self.seq, Table::Syscalls.name().to_owned(), ready.crc32c);
+        let (seq, table, crc32c) = (self.seq, ready.table.name().to_owned(), ready.crc32c);
         let batch = Batch { seq, table, arrow_ipc: ready.bytes.clone(), crc32c };
         self.sent_rows += ready.rows;
         self.on_way.push_back((Instant::now(), ready.rows));

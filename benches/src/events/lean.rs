@@ -34,12 +34,13 @@ use super::BEGIN_US;
 use super::draw::{Choice, lognormal, zipf};
 
 const NODES: usize = 200;
-const PODS: usize = 4_000;
+pub(super) const PODS: usize = 4_000;
 const PODS_A_NODE: usize = 20;
-const NAMESPACES: usize = 300;
-const TENANTS: usize = 50;
+pub(super) const NAMESPACES: usize = 300;
+pub(super) const TENANTS: usize = 50;
 const BATCH_US: i64 = 200_000;
-const BATCHES_APART_US: i64 = 20_000;
+/// From one batch's begin to the next one's.
+pub(super) const BATCHES_APART_US: i64 = 20_000;
 const PROGRAMS: [&str; 15] = [
     "nginx",
     "java",
@@ -81,6 +82,7 @@ pub(super) struct Fleet {
     pods: Vec<[usize; PODS_A_NODE]>,
     next_seq: Vec<i64>,
     begin_us: i64,
+    apart_us: i64,
     draws: Draws,
 }
 
@@ -126,10 +128,27 @@ pub(super) fn tenants() -> String {
     format!("tenants:\n{}", (0..TENANTS).map(tenant).collect::<String>())
 }
 
+/// The namespace of a pod.
+pub(super) fn namespace(pod: usize) -> String {
+    format!("ns-team-{}", pod % NAMESPACES)
+}
+
+/// The name of a pod.
+pub(super) fn pod_name(pod: usize) -> String {
+    let hashed = (pod as u64 * 2_654_435_761) & 0xffff_ffff;
+    format!("svc-{}-{hashed:08x}-{pod:05}", pod % 500)
+}
+
+/// The id of a pod's one container.
+pub(super) fn container_id(pod: usize) -> String {
+    format!("{:016x}{:016x}", pod as u64 * 2_654_435_761, pod as u64 * 40_503).repeat(2)
+}
+
 // === impl Fleet ===
 
 impl Fleet {
-    pub(super) fn new(seed: u64) -> Self {
+    /// Batches begin at `begin_us` and are `apart_us` apart.
+    pub(super) fn new(seed: u64, begin_us: i64, apart_us: i64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let pods = (0..NODES).map(|_| std::array::from_fn(|_| random.random_range(0..PODS))).collect();
         let draws = Draws {
@@ -141,7 +160,7 @@ impl Fleet {
             ip: zipf(1.3, 65_000),
             fd: zipf(1.3, 1_020),
         };
-        Self { random, pods, next_seq: vec![0; NODES], begin_us: BEGIN_US, draws }
+        Self { random, pods, next_seq: vec![0; NODES], begin_us, apart_us, draws }
     }
 
     pub(super) fn batch(&mut self, rows: usize) -> Result<RecordBatch, ArrowError> {
@@ -149,7 +168,7 @@ impl Fleet {
         let mut times: Vec<i64> = (0..rows).map(|_| self.random.random_range(0..BATCH_US)).collect();
         times.sort_unstable();
         let events: Vec<Event> = times.iter().map(|after| self.event(node, self.begin_us + after)).collect();
-        self.begin_us += BATCHES_APART_US;
+        self.begin_us += self.apart_us;
         columns(&Table::Syscalls.wire_schema(), &events)
     }
 
@@ -197,15 +216,12 @@ impl Event {
 
     fn text(&self, column: &str) -> Option<String> {
         let (pod, program) = (self.pod, (self.pod * 7 + self.process) % 150);
-        let hashed = (pod as u64 * 2_654_435_761) & 0xffff_ffff;
         let text = match column {
             "node" => format!("ip-10-0-{}-{}.ec2.internal", self.node / 256, self.node % 256),
             "cluster" => format!("prod-eu-{}", self.node % 4),
-            "k8s_ns_name" => format!("ns-team-{}", pod % NAMESPACES),
-            "k8s_pod_name" => format!("svc-{}-{hashed:08x}-{:05}", pod % 500, pod),
-            "container_id" => {
-                format!("{:016x}{:016x}", pod as u64 * 2_654_435_761, pod as u64 * 40_503).repeat(2)
-            }
+            "k8s_ns_name" => namespace(pod),
+            "k8s_pod_name" => pod_name(pod),
+            "container_id" => container_id(pod),
             "container_image" => {
                 let image = pod % 500;
                 let (team, minor, patch) = (image % 40, image % 17, image % 9);
