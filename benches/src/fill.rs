@@ -12,7 +12,7 @@ use bailiwick_proto::Table;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::Events;
-use crate::events::ledger::Span;
+use crate::events::ledger::{PODS, Span};
 use crate::{Outcome, events, send};
 
 const DAY_US: i64 = 86_400_000_000;
@@ -21,7 +21,6 @@ const DAYS: i64 = 10;
 pub const BEGIN_US: i64 = events::BEGIN_US - DAYS * DAY_US;
 const BATCH_ROWS: usize = 8_192;
 const USAGE_HOURS: usize = 30 * 24;
-const PODS: usize = 4_000;
 const SEED: u64 = 1;
 
 type Drawn = Outcome<(Table, RecordBatch)>;

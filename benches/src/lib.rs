@@ -21,6 +21,7 @@ pub mod cpu;
 pub mod duckdb;
 pub mod events;
 pub mod fill;
+pub mod official;
 pub mod peers;
 pub mod percentile;
 pub mod questions;

@@ -1,11 +1,10 @@
 //! Tokens and grants as a person gives and takes them, with a server that runs all the while.
 
 use std::fs;
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Up, wait_until};
+use crate::harness::{Up, command, wait_until};
 
 const CONFIG: &str = "\
 [ingest]
@@ -51,14 +50,7 @@ impl Site {
 
     /// What a command prints, and its exit code.
     fn bailiwick(&self, arguments: &[&str]) -> (String, i32) {
-        let output = Command::new(env!("CARGO_BIN_EXE_bailiwick"))
-            .current_dir(self.dir.path())
-            .args(["--config", "bailiwick.toml", "--data-dir", "data"])
-            .args(arguments)
-            .output()
-            .unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (String::from_utf8(text).unwrap(), output.status.code().unwrap())
+        command(self.dir.path(), arguments)
     }
 
     fn done(&self, arguments: &[&str]) -> String {

@@ -1,6 +1,5 @@
 //! Other people's clients against the real binary: psql, Grafana's own SQL, Python's readers.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -29,22 +28,6 @@ const GRAFANA: &[(&str, &str)] = &[
     ),
 ];
 
-const CONFIG: &str = "\
-[ingest]
-listen = \"127.0.0.1:0\"
-flush_after_ms = 1000
-[query]
-http_listen = \"127.0.0.1:0\"
-pgwire_listen = \"127.0.0.1:0\"
-[collector.webhook]
-listen = \"127.0.0.1:0\"
-";
-
-fn started(dir: &Path) -> Up {
-    fs::write(dir.join("bailiwick.toml"), CONFIG).unwrap();
-    Up::start(dir, &[])
-}
-
 /// psql's output, or what it printed as an error.
 fn psql(up: &Up, token: &str, text: &str) -> Result<String, String> {
     let (host, port) = up.pgwire.rsplit_once(':').unwrap();
@@ -69,7 +52,7 @@ fn psql_and_grafana_find_and_read_the_tables() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let up = started(dir.path());
+    let up = Up::start_plain(dir.path());
     let token = up.operator_token();
     let listed = psql(&up, &token, "\\dt").unwrap();
     for table in ["syscalls", "api_access", "usage", "alerts", "losses", "queries", "containers"] {
@@ -95,7 +78,7 @@ fn psql_and_grafana_find_and_read_the_tables() {
 fn deltalake_and_duckdb_read_what_was_committed() {
     let Some(python) = skip::python_with_readers() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let up = started(dir.path());
+    let up = Up::start_plain(dir.path());
     for number in 0..20 {
         up.rows(&format!("SELECT {number}"));
     }

@@ -20,6 +20,18 @@ use serde_json::Value;
 /// hang is a failure, never slowness.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Ports that the system chooses, and everything stored within a second.
+const CONFIG: &str = "\
+[ingest]
+listen = \"127.0.0.1:0\"
+flush_after_ms = 1000
+[query]
+http_listen = \"127.0.0.1:0\"
+pgwire_listen = \"127.0.0.1:0\"
+[collector.webhook]
+listen = \"127.0.0.1:0\"
+";
+
 /// A running `bailiwick up`, `serve` or `collect`.
 pub(crate) struct Up {
     child: Child,
@@ -36,6 +48,12 @@ impl Up {
     /// it says that it is ready.
     pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
         Self::start_as("up", dir, arguments)
+    }
+
+    /// Starts `up` over `dir`, with nothing configured but its ports.
+    pub(crate) fn start_plain(dir: &Path) -> Self {
+        fs::write(dir.join("bailiwick.toml"), CONFIG).unwrap();
+        Self::start(dir, &[])
     }
 
     /// The same for another subcommand.
@@ -228,6 +246,18 @@ impl Drop for Up {
             let _ = self.child.wait();
         }
     }
+}
+
+/// What a command prints over the configuration and data in `dir`, and its exit code.
+pub(crate) fn command(dir: &Path, arguments: &[&str]) -> (String, i32) {
+    let output = Command::new(env!("CARGO_BIN_EXE_bailiwick"))
+        .current_dir(dir)
+        .args(["--config", "bailiwick.toml", "--data-dir", "data"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (String::from_utf8(text).unwrap(), output.status.code().unwrap())
 }
 
 /// Asks again until it is so.

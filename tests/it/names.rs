@@ -1,13 +1,11 @@
 //! Names that come after the events that they belong to.
 
-use std::fs;
-
 use serde_json::{Value, json};
 
 use crate::harness::cgroup::Cgroup;
 use crate::harness::kube_api::KubeApi;
-use crate::harness::scene::{ARGUMENTS, opens, unique};
-use crate::harness::{Up, scene, skip, wait_until};
+use crate::harness::scene::{opens, unique};
+use crate::harness::{scene, skip, wait_until};
 
 const UID: &str = "0a11ce00-0000-4000-8000-0000000000de";
 
@@ -34,13 +32,7 @@ fn events_are_named_after_they_are_stored() {
     let dir = tempfile::tempdir().unwrap();
     let (marker, api) = (unique("names"), KubeApi::start());
     let container = format!("{:064x}", std::process::id());
-    scene::files(dir.path(), &marker);
-    let file = dir.path().join("bailiwick.toml");
-    let config = fs::read_to_string(&file).unwrap();
-    fs::write(&file, format!("node = \"node-1\"\n{config}[collector.kube]\nenabled = \"on\"\n")).unwrap();
-    let kubeconfig = api.kubeconfig(dir.path());
-    let up = Up::start_with(dir.path(), &ARGUMENTS, &[("KUBECONFIG", kubeconfig.to_str().unwrap())]);
-    wait_until(|| api.watchers() == 1);
+    let up = scene::watching(dir.path(), &marker, &api);
 
     // Nobody knows yet whose it is.
     let cgroup = Cgroup::new(&marker, &format!("kubepods/burstable/pod{UID}/{container}"));

@@ -8,8 +8,8 @@ use chrono::{SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use crate::harness::kube_api::KubeApi;
-use crate::harness::scene::{ARGUMENTS, unique};
-use crate::harness::{Up, scene, skip, wait_until};
+use crate::harness::scene::unique;
+use crate::harness::{scene, skip};
 
 const UID: &str = "0a11ce00-0000-4000-8000-00000000005e";
 const SCRIPT: &str = "id; cat /etc/hostname; true";
@@ -116,13 +116,7 @@ fn a_request_is_joined_to_what_ran_because_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let (marker, api) = (unique("sessions"), KubeApi::start());
     let id = format!("5e{:062x}", std::process::id());
-    scene::files(dir.path(), &marker);
-    let file = dir.path().join("bailiwick.toml");
-    let config = fs::read_to_string(&file).unwrap();
-    fs::write(&file, format!("node = \"node-1\"\n{config}[collector.kube]\nenabled = \"on\"\n")).unwrap();
-    let kubeconfig = api.kubeconfig(dir.path());
-    let up = Up::start_with(dir.path(), &ARGUMENTS, &[("KUBECONFIG", kubeconfig.to_str().unwrap())]);
-    wait_until(|| api.watchers() == 1);
+    let up = scene::watching(dir.path(), &marker, &api);
     api.tell("ADDED", &pod(&id));
     let container = Container::start(&marker, &id);
 

@@ -8,29 +8,13 @@ use serde_json::Value;
 
 use crate::harness::{Up, skip, wait_until};
 
-const CONFIG: &str = "\
-[ingest]
-listen = \"127.0.0.1:0\"
-flush_after_ms = 1000
-[query]
-http_listen = \"127.0.0.1:0\"
-pgwire_listen = \"127.0.0.1:0\"
-[collector.webhook]
-listen = \"127.0.0.1:0\"
-";
-
-fn started(dir: &Path) -> Up {
-    fs::write(dir.join("bailiwick.toml"), CONFIG).unwrap();
-    Up::start(dir, &[])
-}
-
 /// Goal: everything that a person does at the prompt works. Method: a pseudo-terminal,
 /// keys as a keyboard sends them, the real server.
 #[test]
 fn a_person_talks_with_it() {
     let Some(python) = skip::python() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let up = started(dir.path());
+    let up = Up::start_plain(dir.path());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/python/talk_sql.py");
     let output = Command::new(python)
         .arg(script)
@@ -91,7 +75,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn scripts_ask_by_argument_file_and_standard_input() {
     let dir = tempfile::tempdir().unwrap();
-    let up = started(dir.path());
+    let up = Up::start_plain(dir.path());
     let told = |arguments: &[&str], input: &str| {
         let output = sql(&up, arguments, input);
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
@@ -133,7 +117,7 @@ fn scripts_ask_by_argument_file_and_standard_input() {
 #[test]
 fn an_interrupted_script_leaves_nothing_running() {
     let dir = tempfile::tempdir().unwrap();
-    let up = started(dir.path());
+    let up = Up::start_plain(dir.path());
     let child = Command::new(env!("CARGO_BIN_EXE_bailiwick"))
         .current_dir(dir.path())
         .args(["sql", "--url", &up.url(), "--token", &up.operator_token()])

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::harness::{Up, skip};
+use crate::harness::{Up, command, skip};
 
 const CONFIG: &str = "\
 [ingest]
@@ -59,14 +59,8 @@ impl Site {
 
     /// What a command prints, and whether it succeeded.
     fn bailiwick(&self, arguments: &[&str]) -> (String, bool) {
-        let output = Command::new(env!("CARGO_BIN_EXE_bailiwick"))
-            .current_dir(self.dir.path())
-            .args(["--config", "bailiwick.toml", "--data-dir", "data"])
-            .args(arguments)
-            .output()
-            .unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (String::from_utf8(text).unwrap(), output.status.success())
+        let (text, code) = command(self.dir.path(), arguments);
+        (text, code == 0)
     }
 
     /// The same for one that must succeed.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, Int32Type, Int64Type};
 use bailiwick_benches::child::Child;
 use bailiwick_benches::duckdb::{Answer, Session};
@@ -177,11 +177,16 @@ fn chrono_day(us: i64) -> String {
 }
 
 async fn text(engine: &Engine, sql: &str) -> Outcome<String> {
+    Ok(first_rows(engine, sql).await?.column(0).as_string::<i32>().value(0).to_owned())
+}
+
+/// The first rows that come; the rest is let go.
+async fn first_rows(engine: &Engine, sql: &str) -> Outcome<RecordBatch> {
     let mut running = engine.run(&Principal::operator(), Endpoint::Http, sql).await?;
     while let Some(batch) = running.next().await {
         let batch = batch?;
         if batch.num_rows() > 0 {
-            return Ok(batch.column(0).as_string::<i32>().value(0).to_owned());
+            return Ok(batch);
         }
     }
     Err(format!("nothing for {sql}").into())
@@ -260,25 +265,10 @@ async fn cold(bucket: &Path, sql: &str) -> Outcome<()> {
     let engine = engine(Lake::open(&bucket.display().to_string(), "bench").await?)?;
     let started_ms = began.elapsed().as_secs_f64() * 1_000.0;
     let began = Instant::now();
-    text_or_time(&engine, sql).await?;
+    first_rows(&engine, sql).await?;
     let first_row_ms = began.elapsed().as_secs_f64() * 1_000.0;
-    say(&json!({ "started_ms": started_ms, "first_row_ms": first_row_ms }));
+    serve::say(&json!({ "started_ms": started_ms, "first_row_ms": first_row_ms }));
     Ok(())
-}
-
-async fn text_or_time(engine: &Engine, sql: &str) -> Outcome<()> {
-    let mut running = engine.run(&Principal::operator(), Endpoint::Http, sql).await?;
-    while let Some(batch) = running.next().await {
-        if batch?.num_rows() > 0 {
-            return Ok(());
-        }
-    }
-    Err("the needle is not there".into())
-}
-
-#[allow(clippy::print_stdout, reason = "how a child answers")]
-fn say(line: &serde_json::Value) {
-    println!("{line}");
 }
 
 /// Fifty tenants look at a dashboard of six panels over one day, all at once.

@@ -18,12 +18,12 @@ use bailiwick_benches::batches::{Recorder, WireBatch};
 use bailiwick_benches::child::Child;
 use bailiwick_benches::events::{DataSet, Events};
 use bailiwick_benches::send::Pace;
-use bailiwick_benches::{Outcome, cpu, send, serve};
+use bailiwick_benches::{Outcome, cpu, official, send, serve};
 use bailiwick_lake::Lake;
 use bailiwick_proto::ship::MemoryOutbox;
 use bailiwick_proto::{Table, wire};
 use bailiwick_query::{Config, Endpoint, Engine, Principal, QueryRecorder, Trial};
-use bailiwick_rules::{RuleSet, RuleText, Rulebook, Source, load};
+use bailiwick_rules::{RuleSet, Rulebook, Source};
 use clap::{Parser, Subcommand};
 use prometheus_client::registry::Registry;
 use tokio_stream::StreamExt;
@@ -64,7 +64,6 @@ enum Role {
     Send { url: String, file: PathBuf },
 }
 
-const FILES: [&str; 2] = ["falco_rules.yaml", "falco-incubating_rules.yaml"];
 const MEMORY_BYTES: usize = 1 << 30;
 /// The events are of 2026-11-24; nothing lies beside them.
 const PERIOD: [&str; 2] = ["2026-11-24T00:00:00Z", "2026-11-25T00:00:00Z"];
@@ -118,7 +117,7 @@ async fn bench(arguments: &Arguments, bucket: &Path) -> Outcome<()> {
     let recorder = QueryRecorder::new(records, "bench", "bench");
     let config = Config { query_timeout_ms: 3_600_000, ..Config::default() };
     let engine = Engine::new(&config, lake, recorder, &mut Registry::default())?;
-    let rules = Arc::new(official(&arguments.rules)?);
+    let rules = Arc::new(official::rules(&arguments.rules)?);
     println!("{} {} events, {} rules", arguments.rows, arguments.events.name(), rules.len());
     let book = Rulebook::new(&rules);
     let (every, conditions) = (book.columns(Source::Syscall), conditions(&book));
@@ -143,17 +142,6 @@ fn conditions(book: &Rulebook) -> Vec<&'static str> {
     columns.sort_unstable();
     columns.dedup();
     columns
-}
-
-fn official(folder: &Path) -> Outcome<RuleSet> {
-    let read = |name: &str| -> Outcome<RuleText> {
-        let path = folder.join(name);
-        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(RuleText { name: name.to_owned(), text })
-    };
-    let mut rules = load(&FILES.map(read).into_iter().collect::<Outcome<Vec<_>>>()?).rules;
-    rules.rules.retain(|rule| rule.source == Source::Syscall);
-    Ok(rules)
 }
 
 /// Rows of the table a second of processor time, all threads.

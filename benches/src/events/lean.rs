@@ -34,7 +34,8 @@ use super::BEGIN_US;
 use super::draw::{Choice, lognormal, zipf};
 
 const NODES: usize = 200;
-pub(super) const PODS: usize = 4_000;
+/// Pods of the fleet.
+pub const PODS: usize = 4_000;
 const PODS_A_NODE: usize = 20;
 pub(super) const NAMESPACES: usize = 300;
 pub(super) const TENANTS: usize = 50;

@@ -14,7 +14,9 @@ use arrow::datatypes::{DataType, Int32Type};
 use arrow::error::ArrowError;
 use bailiwick_proto::Table;
 
-use super::lean::{self, NAMESPACES, PODS};
+use super::lean::{self, NAMESPACES};
+
+pub use super::lean::PODS;
 
 const USERS: u64 = 400;
 const HOUR_US: i64 = 3_600_000_000;

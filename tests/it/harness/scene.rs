@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use super::kube_api::KubeApi;
+use super::{Up, wait_until};
+
 const RULES: &str = "\
 - rule: Watched file opened
   desc: a test opened the file that this rule waits for
@@ -55,6 +58,18 @@ every_ms = 500
 /// How the binary is started over it.
 pub(crate) const ARGUMENTS: [&str; 6] =
     ["--rules", "rules.yaml", "--audit-log", "audit.log", "--alert-file", "alerts.jsonl"];
+
+/// The binary over it, as the node that `api` watches pods for.
+pub(crate) fn watching(dir: &Path, marker: &str, api: &KubeApi) -> Up {
+    files(dir, marker);
+    let file = dir.join("bailiwick.toml");
+    let config = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("node = \"node-1\"\n{config}[collector.kube]\nenabled = \"on\"\n")).unwrap();
+    let kubeconfig = api.kubeconfig(dir);
+    let up = Up::start_with(dir, &ARGUMENTS, &[("KUBECONFIG", kubeconfig.to_str().unwrap())]);
+    wait_until(|| api.watchers() == 1);
+    up
+}
 
 /// Opens `count` files that do not exist, named `<prefix>-<n>`, in one process.
 pub(crate) fn opens(prefix: &str, count: usize) -> String {

@@ -12,18 +12,15 @@
 
 mod capture;
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use bailiwick_benches::cpu;
 use bailiwick_benches::events::{DataSet, Events};
+use bailiwick_benches::{Outcome, cpu, official};
 use bailiwick_rules::{Compiled, Matching, RuleSet, RuleText, Source, load};
 use clap::Parser;
-
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 #[derive(Debug, Parser)]
 #[command(about = "events a second through Falco's official rules, beside sysdig")]
@@ -51,9 +48,6 @@ struct Arguments {
     seed: u64,
 }
 
-/// The files of system call rules that Falco calls stable and incubating.
-const FILES: [&str; 2] = ["falco_rules.yaml", "falco-incubating_rules.yaml"];
-
 /// So many batches are made before they are timed, which is long against the
 /// steps in which the kernel counts.
 const BATCHES_AT_ONCE: usize = 32;
@@ -61,7 +55,7 @@ const BATCHES_AT_ONCE: usize = 32;
 #[allow(clippy::print_stdout, reason = "what a bench is for")]
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse();
-    let rules = official(&arguments.rules)?;
+    let rules = official::rules(&arguments.rules)?;
     let compiled = rules.compile(Source::Syscall);
     println!("{} rules, {} distinct comparisons", compiled.len(), compiled.leaf_count());
     let (time, matches) = generated(&compiled, &arguments)?;
@@ -73,17 +67,6 @@ fn main() -> Outcome<()> {
     );
     one_more_rule(&rules, &arguments)?;
     beside_sysdig(&rules, &arguments)
-}
-
-fn official(folder: &Path) -> Outcome<RuleSet> {
-    let read = |name: &str| -> Outcome<RuleText> {
-        let path = folder.join(name);
-        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(RuleText { name: name.to_owned(), text })
-    };
-    let mut rules = load(&FILES.map(read).into_iter().collect::<Outcome<Vec<_>>>()?).rules;
-    rules.rules.retain(|rule| rule.source == Source::Syscall);
-    Ok(rules)
 }
 
 /// The time that the rules took for every event, and how often one matched.
