@@ -41,7 +41,7 @@ pub use named::LATE_COLUMNS;
 pub(crate) use relation::Relation;
 
 use crate::views::Planner;
-use crate::{Principal, QueryError, Scope};
+use crate::{Principal, QueryError, Scope, text};
 use barrier::BarrierExec;
 use sight::{Sight, is_vetted};
 
@@ -181,9 +181,9 @@ impl Partitions {
         if !pinned.wal.is_empty() || parts.is_empty() {
             let all = || (0..self.schema().fields().len()).collect();
             let wanted: Vec<usize> = projection.cloned().unwrap_or_else(all);
-            let public = |batch| to_public_columns(self.table, batch, &wanted);
-            let wal: Vec<RecordBatch> = pinned.wal.iter().map(public).collect::<Result<_, _>>()?;
             let schema = Arc::new(self.schema().project(&wanted)?);
+            let viewed = |batch| text::rows(&to_public_columns(self.table, batch, &wanted)?, &schema);
+            let wal: Vec<RecordBatch> = pinned.wal.iter().map(viewed).collect::<Result<_, _>>()?;
             let wal = MemorySourceConfig::try_new(&[wal], schema, None)?.with_limit(limit);
             parts.push(datafusion::datasource::source::DataSourceExec::from_data_source(wal));
         }
@@ -227,7 +227,7 @@ impl Partitions {
 #[async_trait]
 impl TableProvider for Partitions {
     fn schema(&self) -> SchemaRef {
-        self.table.public_schema()
+        text::viewed(&self.table.public_schema())
     }
 
     fn table_type(&self) -> TableType {

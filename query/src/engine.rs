@@ -50,8 +50,8 @@ pub use watch::UnderWay;
 use crate::gate::{self, Admitted};
 use crate::identity::{Identity, Owners, Refused};
 use crate::metrics::Metrics;
-use crate::record::QueryRecorder;
-use crate::{Code, Config, Principal, QueryError, RulesInUse};
+use crate::record::{Entry, QueryRecorder};
+use crate::{Code, Config, Principal, QueryError, RulesInUse, text};
 use account::{Account, Accounts};
 use admission::{Admission, Place, Places};
 use lane::Lane;
@@ -255,18 +255,13 @@ impl Engine {
         endpoint: Endpoint,
         ask: Ask,
     ) -> Result<Running, QueryError> {
-        let current = self.current(principal).await;
-        let entry = self.recorder.begin(current.as_ref().unwrap_or(principal), endpoint, &ask.sql);
-        let principal = &match current {
-            Ok(principal) => principal,
-            Err(error) => return Err(entry.refused(error)),
-        };
-        let watched = self.watch.add(entry.query_id(), principal, endpoint, &ask);
+        let (principal, entry) = self.begin(principal, endpoint, &ask.sql).await?;
+        let watched = self.watch.add(entry.query_id(), &principal, endpoint, &ask);
         let limits = Limits::of(&self.config, endpoint, &ask);
         let started = tokio::select! {
             biased;
             () = watched.cancelled() => Err(Unstarted::Failed(Watched::reason())),
-            started = self.start(principal, endpoint, ask, limits) => started,
+            started = self.start(&principal, endpoint, ask, limits) => started,
         };
         match started {
             Ok(Started { schema, batches, work }) => {
@@ -302,17 +297,12 @@ impl Engine {
         endpoint: Endpoint,
         ask: Ask,
     ) -> Result<Described, QueryError> {
-        let current = self.current(principal).await;
-        let entry = self.recorder.begin(current.as_ref().unwrap_or(principal), endpoint, &ask.sql);
-        let principal = &match current {
-            Ok(principal) => principal,
-            Err(error) => return Err(entry.refused(error)),
-        };
-        let admitted = match self.admit(principal, &ask.sql) {
+        let (principal, entry) = self.begin(principal, endpoint, &ask.sql).await?;
+        let admitted = match self.admit(&principal, &ask.sql) {
             Ok(admitted) => admitted,
             Err(error) => return Err(entry.refused(error)),
         };
-        let described = match self.session_on(principal, &account::name_of(principal)) {
+        let described = match self.session_on(&principal, &account::name_of(&principal)) {
             Ok((session, lane)) => self.look_at(session, &lane, admitted, ask.params).await,
             Err(error) => Err(error),
         };
@@ -364,6 +354,22 @@ impl Engine {
             }
             _ => QueryError::new(Code::Unauthenticated, "the token has expired or was withdrawn"),
         })
+    }
+
+    /// A query has been received: who asks now, and its record.
+    async fn begin(
+        &self,
+        principal: &Principal,
+        endpoint: Endpoint,
+        sql: &str,
+    ) -> Result<(Principal, Entry), QueryError> {
+        match self.current(principal).await {
+            Ok(current) => {
+                let entry = self.recorder.begin(&current, endpoint, sql);
+                Ok((current, entry))
+            }
+            Err(error) => Err(self.refuse(principal, endpoint, sql, error)),
+        }
     }
 
     fn admit(&self, principal: &Principal, sql: &str) -> Result<Admitted, QueryError> {
@@ -428,7 +434,7 @@ impl Engine {
                 true => plan,
                 false => params.fill(plan)?,
             };
-            Ok((Arc::new(plan.schema().as_arrow().clone()), parameters))
+            Ok((text::plain(plan.schema().as_arrow()), parameters))
         }));
         match timeout_at(limits.deadline, planning).await {
             Ok(Ok(described)) => described,
@@ -535,7 +541,7 @@ async fn open(
     let plan = limits.applied(params.fill(plan)?)?;
     let task = state.task_ctx();
     let physical = DataFrame::new(state, plan).create_physical_plan().await?;
-    Ok(execute_stream(work::endable(physical, ended)?, task)?)
+    Ok(text::plain_stream(execute_stream(work::endable(physical, ended)?, task)?))
 }
 
 async fn plan(session: &Session, admitted: Admitted) -> Result<(SessionState, LogicalPlan), QueryError> {

@@ -8,6 +8,7 @@
 
 mod chance;
 mod doors;
+pub(crate) mod flight;
 mod lake;
 mod statements;
 mod tokens;

@@ -34,6 +34,7 @@ mod pgwire;
 mod principal;
 mod record;
 mod report;
+mod text;
 mod tls;
 pub mod tokens;
 mod views;

@@ -25,6 +25,7 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 
 use super::STORE_URL;
+use crate::text;
 
 const UNIX_EPOCH_CE_DAYS: i32 = 719_163;
 
@@ -42,7 +43,7 @@ pub(super) fn prune<'a>(
 ) -> DfResult<Vec<&'a DataFile>> {
     let files: Vec<&DataFile> = files.iter().collect();
     let Some(predicate) = predicate else { return Ok(files) };
-    let pruning = PruningPredicateBuilder::new().with_file_schema(table.public_schema());
+    let pruning = PruningPredicateBuilder::new().with_file_schema(text::viewed(&table.public_schema()));
     let Some(pruning) = pruning.build(Arc::clone(predicate)) else { return Ok(files) };
     let keep = pruning.prune(&Known(&files))?;
     Ok(files.into_iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect())
@@ -74,10 +75,9 @@ pub(super) fn scan(
     statistics.num_rows = Precision::Exact(rows);
     statistics.total_byte_size = Precision::Inexact(bytes);
     debug_assert_eq!(columns, statistics.column_statistics.len());
-    let groups = FileGroup::new(files.iter().map(|file| partitioned(file)).collect());
     let wanted = public_to_scan(table, &schema, projection);
     let config = FileScanConfigBuilder::new(url, Arc::new(source))
-        .with_file_groups(groups.split_files(state.config().target_partitions()))
+        .with_file_groups(newest_first(&schema, files, state.config().target_partitions()))
         .with_statistics(statistics)
         .with_projection_indices(Some(wanted))?
         .with_limit(limit)
@@ -87,7 +87,7 @@ pub(super) fn scan(
 
 /// The files' own columns, then those of their paths.
 fn scan_schema(table: Table) -> TableSchema {
-    let public = table.public_schema();
+    let public = text::viewed(&table.public_schema());
     let is_partition = |field: &&FieldRef| PARTITIONED_BY.contains(&field.name().as_str());
     let stored: Vec<FieldRef> =
         public.fields().iter().filter(|field| !is_partition(field)).cloned().collect();
@@ -112,7 +112,38 @@ fn reordered(schema: &TableSchema, predicate: Arc<dyn PhysicalExpr>) -> DfResult
     datafusion::physical_expr::utils::reassign_expr_columns(predicate, schema.table_schema())
 }
 
-fn partitioned(file: &DataFile) -> PartitionedFile {
+/// Files in groups that are read side by side. Most questions want what is newest:
+/// once it is found, a scan leaves out older files without opening them.
+fn newest_first(schema: &TableSchema, files: &[&DataFile], groups: usize) -> Vec<FileGroup> {
+    let mut files = files.to_vec();
+    files.sort_unstable_by_key(|file| std::cmp::Reverse((file.max_time_us, &file.path)));
+    let mut dealt = vec![Vec::new(); groups.clamp(1, files.len().max(1))];
+    let hands = dealt.len();
+    for (turn, file) in files.into_iter().enumerate() {
+        dealt[turn % hands].push(partitioned(schema, file));
+    }
+    dealt.into_iter().map(FileGroup::new).collect()
+}
+
+/// What the table's log knows of a file's own columns. Its times are bounds, in
+/// milliseconds rounded outwards.
+fn statistics(schema: &TableSchema, file: &DataFile) -> Statistics {
+    let mut known = Statistics::new_unknown(schema.file_schema());
+    known.num_rows = Precision::Exact(file.rows as usize);
+    if let Ok(time) = schema.file_schema().index_of("time") {
+        let bound = |us: Option<i64>| match us {
+            Some(us) => Precision::Exact(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into()))),
+            None => Precision::Absent,
+        };
+        let column = &mut known.column_statistics[time];
+        column.min_value = bound(file.min_time_us);
+        column.max_value = bound(file.max_time_us);
+        column.null_count = Precision::Exact(file.null_times as usize);
+    }
+    known
+}
+
+fn partitioned(schema: &TableSchema, file: &DataFile) -> PartitionedFile {
     let meta = ObjectMeta {
         location: Path::from(file.path.as_str()),
         last_modified: DateTime::from_timestamp_millis(file.modified_ms).unwrap_or_default(),
@@ -120,9 +151,11 @@ fn partitioned(file: &DataFile) -> PartitionedFile {
         e_tag: None,
         version: None,
     };
-    let tenant = ScalarValue::Utf8(Some(file.tenant.as_str().to_owned()));
+    let tenant = ScalarValue::Utf8View(Some(file.tenant.as_str().to_owned()));
     let date = ScalarValue::Date32(Some(days(file.date)));
-    PartitionedFile::new_from_meta(meta).with_partition_values(vec![tenant, date])
+    PartitionedFile::new_from_meta(meta)
+        .with_partition_values(vec![tenant, date])
+        .with_statistics(Arc::new(statistics(schema, file)))
 }
 
 fn days(date: NaiveDate) -> i32 {

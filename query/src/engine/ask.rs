@@ -6,7 +6,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::logical_expr::LogicalPlan;
 
-use crate::{Code, QueryError};
+use crate::{Code, QueryError, text};
 
 /// Parameters that a statement may have.
 pub(crate) const MAX_PARAMS: usize = 1_000;
@@ -136,6 +136,7 @@ impl Parameter {
         let mut numbered: Vec<Self> = Vec::new();
         let mut named = Vec::new();
         for (name, kind) in plan.get_parameter_types()? {
+            let kind = kind.map(text::plain_type);
             match number(&name) {
                 Some(number) => {
                     if numbered.len() < number {

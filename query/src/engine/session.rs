@@ -125,8 +125,6 @@ fn session_config() -> SessionConfig {
         .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
         .with_create_default_catalog_and_schema(false);
     let options = config.options_mut();
-    // Casts to text give the type that the tables' columns have.
-    options.sql_parser.map_string_types_to_utf8view = false;
     // A time with a zone is one, and not a time of an unknown place.
     options.execution.time_zone = Some("UTC".to_owned());
     config

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{
     Any, Command, CommandGetDbSchemas, CommandGetPrimaryKeys, CommandGetTables, CommandGetXdbcTypeInfo,
@@ -24,6 +23,7 @@ use tonic::{Code as Grpc, Request, Status};
 
 use super::*;
 use crate::Config;
+use crate::hostile::flight::status;
 use crate::http::tests::Server;
 
 mod adbc;
@@ -56,14 +56,6 @@ async fn fetched(client: &mut Client, info: &FlightInfo) -> Result<Vec<RecordBat
 async fn asked(client: &mut Client, sql: &str) -> Result<Vec<RecordBatch>, Status> {
     let info = client.execute(sql.to_owned(), None).await.map_err(status)?;
     fetched(client, &info).await
-}
-
-/// The server's status, as the client passes it on.
-fn status(error: FlightError) -> Status {
-    match error {
-        FlightError::Tonic(status) => *status,
-        other => panic!("{other}"),
-    }
 }
 
 fn shown(batches: &[RecordBatch]) -> String {

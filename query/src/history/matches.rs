@@ -35,6 +35,7 @@ use futures::StreamExt;
 
 use super::{RulesInUse, event_types};
 use crate::catalog::Tables;
+use crate::text;
 
 /// The function's name.
 pub(crate) const NAME: &str = "falco_matches";
@@ -242,7 +243,7 @@ impl ExecutionPlan for MatchesExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let events = self.input.execute(partition, context)?;
+        let events = text::plain_stream(self.input.execute(partition, context)?);
         let (source, book, schema) = (self.source, Arc::clone(&self.book), self.schema());
         let alerts = events.map(move |batch| Ok(alerts(&batch?, source, &book, &schema)?));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), alerts)))

@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::flight;
 use super::lake::{self, Who, Whose};
 use crate::pgwire::tests::messages::{bind, execute, parse, query, sync};
 use crate::pgwire::tests::raw::Raw;
@@ -28,6 +29,8 @@ pub(super) enum Door {
     HttpCsv,
     PgwireSimple,
     PgwireExtended,
+    Flight,
+    FlightPrepared,
 }
 
 /// How much of an answer came.
@@ -68,8 +71,14 @@ pub(super) struct Server {
 // === impl Door ===
 
 impl Door {
-    pub(super) const ALL: [Self; 4] =
-        [Self::HttpJson, Self::HttpCsv, Self::PgwireSimple, Self::PgwireExtended];
+    pub(super) const ALL: [Self; 6] = [
+        Self::HttpJson,
+        Self::HttpCsv,
+        Self::PgwireSimple,
+        Self::PgwireExtended,
+        Self::Flight,
+        Self::FlightPrepared,
+    ];
 
     /// Whether it speaks PostgreSQL's protocol.
     pub(super) fn is_pgwire(self) -> bool {
@@ -139,7 +148,7 @@ impl Server {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
             tokens_file,
-            http: format!("http://{}/api/v1/sql", query.http_addr()),
+            http: format!("http://{}", query.http_addr()),
             pgwire: query.pgwire_addr(),
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
             tokens,
@@ -194,11 +203,13 @@ impl Server {
                 let messages = [parse("", sql, &[]), bind("", &[], (&[], &[])), execute(0), sync()];
                 self.pgwire(token, &messages).await
             }
+            Door::Flight => flight::ask(&self.http, token, sql, false).await,
+            Door::FlightPrepared => flight::ask(&self.http, token, sql, true).await,
         }
     }
 
     async fn http(&self, token: &str, sql: &str, format: &str) -> Reply {
-        let url = format!("{}?format={format}", self.http);
+        let url = format!("{}/api/v1/sql?format={format}", self.http);
         let response = self.client.post(url).bearer_auth(token).body(sql.to_owned()).send().await.unwrap();
         let status = response.status();
         let mut everything = format!("{status} {:?} ", response.headers());

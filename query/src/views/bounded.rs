@@ -24,6 +24,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::planner::{Planner, Values};
 use super::{Definition, schema};
+use crate::text;
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -138,7 +139,7 @@ impl Bounded {
 #[async_trait]
 impl TableProvider for Bounded {
     fn schema(&self) -> SchemaRef {
-        schema(self.definition.columns)
+        text::viewed(&schema(self.definition.columns))
     }
 
     fn table_type(&self) -> TableType {

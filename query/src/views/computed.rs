@@ -16,7 +16,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use futures::stream::once;
 
 use super::planner::{Planner, Values};
-use crate::QueryError;
+use crate::{QueryError, text};
 
 /// Something that takes more than one statement.
 #[async_trait]
@@ -43,7 +43,7 @@ pub(super) async fn answer(
 ) -> DfResult<SendableRecordBatchStream> {
     let plan = planner.plan(sql, values)?;
     let physical = planner.state()?.create_physical_plan(&plan).await?;
-    execute_stream(physical, Arc::clone(context))
+    Ok(text::plain_stream(execute_stream(physical, Arc::clone(context))?))
 }
 
 /// An error of ours, as the engine carries it.

@@ -16,6 +16,7 @@ use futures::FutureExt;
 
 use super::{Definition, schema};
 use crate::catalog::{CATALOG, SCHEMA, Tables, relations};
+use crate::text;
 
 /// Values for a statement's `$name`s.
 pub(super) type Values = Vec<(Cow<'static, str>, ScalarValue)>;
@@ -83,7 +84,7 @@ impl std::fmt::Debug for Planner {
 
 /// A plan's columns by name, in the promised order and types.
 fn typed(plan: LogicalPlan, columns: &[Column]) -> DfResult<LogicalPlan> {
-    let promised = schema(columns);
+    let promised = text::viewed(&schema(columns));
     let mut wanted = Vec::with_capacity(columns.len());
     for field in promised.fields() {
         let column = col(field.name().as_str());
