@@ -39,6 +39,9 @@ pub struct Config {
     pub tenant_memory_bytes: usize,
     /// Of the disk, what the queries of one tenant may have together, bytes.
     pub tenant_spill_bytes: u64,
+    /// Memory for the footers of data files that were read, bytes, beside the queries' own. A
+    /// question over more files than it holds reads all their footers again each time.
+    pub footer_cache_bytes: usize,
     /// How long a query may take from receipt to its last row, milliseconds.
     pub query_timeout_ms: u64,
     /// Rows after which an answer is cut and marked as truncated.
@@ -79,6 +82,7 @@ impl Default for Config {
             spill_bytes: 4 << 30,
             tenant_memory_bytes: 256 << 20,
             tenant_spill_bytes: 1 << 30,
+            footer_cache_bytes: 128 << 20,
             query_timeout_ms: 60_000,
             max_rows: 1_000_000,
             max_bytes: 512 << 20,

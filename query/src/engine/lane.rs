@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// How far threads that computed for long give way: as `nice -n 10` does, which
-/// leaves them a tenth of a processor that others want.
-const NICE: libc::c_int = 10;
+/// How far threads that computed for long give way: as `nice -n 15` does, which
+/// leaves them a thirtieth of a processor that others want.
+const NICE: libc::c_int = 15;
 
 /// How long a thread for blocking calls stays when there are none.
 const BLOCKING_STAYS: Duration = Duration::from_secs(2);

@@ -73,6 +73,7 @@ impl Template {
     pub(super) fn new(config: &Config, lake: Arc<Lake>, grants: Arc<GrantBook>) -> Result<Self, QueryError> {
         let environment = RuntimeEnvBuilder::new()
             .with_object_store_registry(Arc::new(OnlyTheBucket { store: lake.store() }))
+            .with_metadata_cache_limit(config.footer_cache_bytes)
             .build_arc()?;
         let state = SessionStateBuilder::new()
             .with_default_features()
@@ -125,6 +126,10 @@ fn session_config() -> SessionConfig {
         .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
         .with_create_default_catalog_and_schema(false);
     let options = config.options_mut();
+    // Columns of rows that no condition keeps are not read. Conditions go in their written order:
+    // what one of them guards the next against stays guarded.
+    options.execution.parquet.pushdown_filters = true;
+    options.execution.parquet.reorder_filters = false;
     // A time with a zone is one, and not a time of an unknown place.
     options.execution.time_zone = Some("UTC".to_owned());
     config
