@@ -6,6 +6,7 @@
 //! may not see of its own tenants' rows is kept back by a filter below a barrier.
 
 mod barrier;
+mod cannot_fail;
 mod files;
 mod named;
 mod relation;
@@ -43,6 +44,7 @@ pub(crate) use relation::Relation;
 use crate::views::Planner;
 use crate::{Principal, QueryError, Scope, text};
 use barrier::BarrierExec;
+use cannot_fail::cannot_fail;
 use sight::{Sight, is_vetted};
 
 /// The one catalog.
@@ -174,23 +176,32 @@ impl Partitions {
         let pinned = self.pinned.get_or_try_init(|| self.pin()).await?;
         let predicate = self.predicate(state, filters)?;
         let files = files::prune(self.table, &pinned.files, predicate.as_ref())?;
+        let schema = self.schema();
+        let (below, above): (Vec<Expr>, Vec<Expr>) =
+            filters.iter().cloned().partition(|filter| cannot_fail(filter, &schema));
+        let predicate = self.predicate(state, &below)?;
         let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if !files.is_empty() {
             parts.push(files::scan(self.table, state, &files, projection, predicate, limit)?);
         }
         if !pinned.wal.is_empty() || parts.is_empty() {
-            let all = || (0..self.schema().fields().len()).collect();
+            let all = || (0..schema.fields().len()).collect();
             let wanted: Vec<usize> = projection.cloned().unwrap_or_else(all);
-            let schema = Arc::new(self.schema().project(&wanted)?);
+            let schema = Arc::new(schema.project(&wanted)?);
             let viewed = |batch| text::rows(&to_public_columns(self.table, batch, &wanted)?, &schema);
             let wal: Vec<RecordBatch> = pinned.wal.iter().map(viewed).collect::<Result<_, _>>()?;
             let wal = MemorySourceConfig::try_new(&[wal], schema, None)?.with_limit(limit);
             parts.push(datafusion::datasource::source::DataSourceExec::from_data_source(wal));
         }
-        match parts.pop() {
+        let rows = match parts.pop() {
             Some(only) if parts.is_empty() => Ok(only),
             Some(last) => UnionExec::try_new(parts.into_iter().chain([last]).collect()),
             None => Err(DataFusionError::Internal("a scan of nothing".to_owned())),
+        };
+        // What stays above would be pushed into the scan after all.
+        match above.is_empty() {
+            true => rows,
+            false => Ok(Arc::new(BarrierExec::new(rows?))),
         }
     }
 

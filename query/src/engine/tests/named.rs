@@ -173,8 +173,7 @@ async fn pruning_reaches_the_system_calls() {
           AggregateExec
             DataSourceExec
           UnionExec
-            FilterExec
-                DataSourceExec: tables/syscalls/tenant=acme/date=2026-11-24, predicate=time < 1795485600000000 AND tenant = acme
+            DataSourceExec: tables/syscalls/tenant=acme/date=2026-11-24, predicate=time < 1795485600000000 AND tenant = acme
             FilterExec
               DataSourceExec
     ");
@@ -183,7 +182,8 @@ async fn pruning_reaches_the_system_calls() {
 /// Of a plan's line what tells: the operator; of a scan of files also where they are, and the predicate.
 fn told(line: &str) -> String {
     let operator = line.split([',', ':']).next().unwrap_or_default();
-    let Some((files, rest)) = line.split_once(", projection=[tenant") else { return operator.to_owned() };
+    let with_predicate = line.split_once(", projection=[").filter(|(_, rest)| rest.contains("predicate="));
+    let Some((files, rest)) = with_predicate else { return operator.to_owned() };
     let folder = files.rsplit_once('/').map_or(files, |(folder, _)| folder);
     let folder = folder.rsplit('[').next().unwrap_or_default();
     let (_, predicate) = rest.split_once("predicate=").unwrap_or_default();
