@@ -188,10 +188,8 @@ fn told(line: &str) -> String {
     let folder = folder.rsplit('[').next().unwrap_or_default();
     let (_, predicate) = rest.split_once("predicate=").unwrap_or_default();
     let predicate = predicate.split(", pruning_predicate").next().unwrap_or_default();
-    // Twice the same: the engine pushes it down after the catalog has.
-    let half = predicate.get(..(predicate.len() - " AND ".len()) / 2).unwrap_or_default();
     let mut named = String::new();
-    for (n, part) in half.split('@').enumerate() {
+    for (n, part) in predicate.split('@').enumerate() {
         named += if n == 0 { part } else { part.trim_start_matches(|byte: char| byte.is_ascii_digit()) };
     }
     format!("{operator}: {folder}, predicate={named}")
