@@ -352,7 +352,7 @@ impl fmt::Display for Operand {
                 f.write_str("getopt(")?;
                 separated(f, arguments, ", ")?;
                 f.write_str(")")?;
-                option.as_ref().map_or(Ok(()), |option| write!(f, "[{}]", quoted(option)))
+                option.as_ref().map_or(Ok(()), |option| write!(f, "[{}]", argument(option)))
             }
             Self::List(parts) => {
                 f.write_str("(")?;
@@ -367,7 +367,7 @@ impl fmt::Display for Operand {
 impl fmt::Display for FieldRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.arg {
-            Some(arg) => write!(f, "{}[{}]", self.name, quoted(arg)),
+            Some(arg) => write!(f, "{}[{}]", self.name, argument(arg)),
             None => f.write_str(&self.name),
         }
     }
@@ -389,6 +389,11 @@ fn quoted(text: &str) -> String {
     if needs_quotes || escaped.is_empty() { format!("\"{escaped}\"") } else { escaped }
 }
 
+/// The same in brackets, which a bracket of its own would end.
+fn argument(text: &str) -> String {
+    if text.contains(['[', ']']) { in_quotes(text) } else { quoted(text) }
+}
+
 /// Quotes a literal where only one in quotes may stand.
 fn in_quotes(text: &str) -> String {
     format!("\"{}\"", escaped(text).0)
@@ -405,6 +410,8 @@ fn escaped(text: &str) -> (String, bool) {
             '\n' => "\\n",
             '\r' => "\\r",
             '\t' => "\\t",
+            // It has no escape, and would end a text without quotes.
+            '\u{b}' => "\u{b}",
             '\\' => "\\\\",
             '"' => "\\\"",
             ' ' => " ",

@@ -27,6 +27,7 @@ const CONDITIONS: &[&str] = &[
     "evt.type in (open, openat) and not proc.name startswith oneof (a, \"b c\")",
     "tolower(proc.name) = val(proc.pname) or join('-', (proc.name, 1)) exists",
     "concat(proc.name, \"a'b\", tolower(proc.exe)) in (x) and getopt((proc.name, 1), 'a:')[t] = concat(\"\\\\ \", '\"')",
+    "proc.name = 'a\u{b}and b' or proc.env['a]b['] exists",
     "proc.aname[2]='x' and (fd.net != 10.0.0.0/8 or evt.arg.flags icontains 0x1)",
 ];
 const FILES: &[&str] = &[
