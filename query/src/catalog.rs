@@ -179,7 +179,7 @@ impl Partitions {
         let schema = self.schema();
         let (below, above): (Vec<Expr>, Vec<Expr>) =
             filters.iter().cloned().partition(|filter| cannot_fail(filter, &schema));
-        let predicate = self.predicate(state, &below)?;
+        let predicate = if above.is_empty() { predicate } else { self.predicate(state, &below)? };
         let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if !files.is_empty() {
             parts.push(files::scan(self.table, state, &files, projection, predicate, limit)?);
@@ -238,7 +238,7 @@ impl Partitions {
 #[async_trait]
 impl TableProvider for Partitions {
     fn schema(&self) -> SchemaRef {
-        text::viewed(&self.table.public_schema())
+        text::of_table(self.table)
     }
 
     fn table_type(&self) -> TableType {

@@ -81,4 +81,4 @@ fn refused(status: Status) -> Response {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

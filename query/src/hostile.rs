@@ -8,7 +8,7 @@
 
 mod chance;
 mod doors;
-pub(crate) mod flight;
+mod flight;
 mod lake;
 mod statements;
 mod tokens;

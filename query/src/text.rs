@@ -6,8 +6,9 @@
 //! views of text. An answer has texts one after the other, as every client
 //! reads them.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use bailiwick_proto::Table;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -15,6 +16,15 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
+
+/// Of every table, in the order of [`Table::ALL`]: a statement asks for them again and again.
+static OF_TABLES: LazyLock<[SchemaRef; Table::ALL.len()]> =
+    LazyLock::new(|| Table::ALL.map(|table| viewed(&table.public_schema())));
+
+/// A table's columns with views of texts.
+pub(crate) fn of_table(table: Table) -> SchemaRef {
+    SchemaRef::clone(&OF_TABLES[table as usize])
+}
 
 /// The same columns with views of texts; texts in lists stay as they are.
 pub(crate) fn viewed(schema: &Schema) -> SchemaRef {

@@ -6,16 +6,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::harness::weed::Weed;
-use crate::harness::{Up, skip};
+use crate::harness::{SERVER, Up, skip};
 
 /// Nothing of the machine is captured.
-const CONFIG: &str = "\
-[ingest]
-listen = \"127.0.0.1:0\"
-flush_after_ms = 1000
-[query]
-http_listen = \"127.0.0.1:0\"
-pgwire_listen = \"127.0.0.1:0\"
+const NO_COLLECTOR: &str = "\
 [collector.syscalls]
 enabled = \"off\"
 [collector.usage]
@@ -43,7 +37,7 @@ fn doctor(dir: &Path, variables: &[(&str, &str)]) -> (Output, String) {
 fn doctor_looks_at_the_bucket() {
     let Some(weed) = Weed::start() else { return };
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("bailiwick.toml"), CONFIG).unwrap();
+    fs::write(dir.path().join("bailiwick.toml"), [SERVER, NO_COLLECTOR].concat()).unwrap();
     let (id, secret) = weed.key_files();
     let (id, secret) = (fs::read_to_string(id).unwrap(), fs::read_to_string(secret).unwrap());
     let (bucket, endpoint) = (weed.bucket("looked-at"), weed.endpoint());
@@ -92,7 +86,7 @@ fn deltalake_and_duckdb_read_from_s3() {
         "bucket = {bucket:?}\n[s3]\nendpoint = {:?}\naccess_key_id_file = {id:?}\nsecret_access_key_file = {secret:?}\n",
         weed.endpoint()
     );
-    fs::write(dir.path().join("bailiwick.toml"), format!("{place}{CONFIG}")).unwrap();
+    fs::write(dir.path().join("bailiwick.toml"), format!("{place}{SERVER}{NO_COLLECTOR}")).unwrap();
     let up = Up::start_as("serve", dir.path(), &[]);
     for number in 0..20 {
         up.rows(&format!("SELECT {number}"));

@@ -20,14 +20,18 @@ use serde_json::Value;
 /// hang is a failure, never slowness.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Ports that the system chooses, and everything stored within a second.
-const CONFIG: &str = "\
-[ingest]
-listen = \"127.0.0.1:0\"
-flush_after_ms = 1000
+/// The server's ports are the system's choice, and everything is stored within a second.
+/// What follows is of `[ingest]` until another table begins.
+pub(crate) const SERVER: &str = "\
 [query]
 http_listen = \"127.0.0.1:0\"
 pgwire_listen = \"127.0.0.1:0\"
+[ingest]
+listen = \"127.0.0.1:0\"
+flush_after_ms = 1000
+";
+/// So is the collector's. The same holds of what follows.
+pub(crate) const COLLECTOR: &str = "\
 [collector.webhook]
 listen = \"127.0.0.1:0\"
 ";
@@ -52,7 +56,7 @@ impl Up {
 
     /// Starts `up` over `dir`, with nothing configured but its ports.
     pub(crate) fn start_plain(dir: &Path) -> Self {
-        fs::write(dir.join("bailiwick.toml"), CONFIG).unwrap();
+        fs::write(dir.join("bailiwick.toml"), [SERVER, COLLECTOR].concat()).unwrap();
         Self::start(dir, &[])
     }
 

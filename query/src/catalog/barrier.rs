@@ -12,6 +12,9 @@
 //! that the condition keeps back. They stop at a node that they do not know
 //! and that offers nothing: every answer here is "no", also where the trait's
 //! own default is the same today.
+//!
+//! It also stands below conditions that can fail, where nothing is hidden: they
+//! would be pushed into the scan, see [`super::cannot_fail`].
 
 use std::fmt;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ pub(super) fn cannot_fail(condition: &Expr, schema: &Schema) -> bool {
     let all = |parts: &[&Expr]| parts.iter().all(|part| cannot_fail(part, schema));
     match condition {
         Expr::Column(_) | Expr::Literal(..) => true,
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => compares_or_joins(*op) && all(&[left, right]),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => has_a_value(*op) && all(&[left, right]),
         Expr::Not(inner)
         | Expr::IsNull(inner)
         | Expr::IsNotNull(inner)
@@ -34,20 +34,17 @@ pub(super) fn cannot_fail(condition: &Expr, schema: &Schema) -> bool {
     }
 }
 
-const fn compares_or_joins(op: Operator) -> bool {
+/// Whether it compares by order.
+pub(super) const fn compares(op: Operator) -> bool {
     matches!(
         op,
-        Operator::Eq
-            | Operator::NotEq
-            | Operator::Lt
-            | Operator::LtEq
-            | Operator::Gt
-            | Operator::GtEq
-            | Operator::IsDistinctFrom
-            | Operator::IsNotDistinctFrom
-            | Operator::And
-            | Operator::Or
+        Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
     )
+}
+
+fn has_a_value(op: Operator) -> bool {
+    let distinct = matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom);
+    compares(op) || distinct || op.is_logic_operator()
 }
 
 /// A column whose every value has a place in the new type.

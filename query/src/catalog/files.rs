@@ -43,7 +43,7 @@ pub(super) fn prune<'a>(
 ) -> DfResult<Vec<&'a DataFile>> {
     let files: Vec<&DataFile> = files.iter().collect();
     let Some(predicate) = predicate else { return Ok(files) };
-    let pruning = PruningPredicateBuilder::new().with_file_schema(text::viewed(&table.public_schema()));
+    let pruning = PruningPredicateBuilder::new().with_file_schema(text::of_table(table));
     let Some(pruning) = pruning.build(Arc::clone(predicate)) else { return Ok(files) };
     let keep = pruning.prune(&Known(&files))?;
     Ok(files.into_iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect())
@@ -87,7 +87,7 @@ pub(super) fn scan(
 
 /// The files' own columns, then those of their paths.
 fn scan_schema(table: Table) -> TableSchema {
-    let public = text::viewed(&table.public_schema());
+    let public = text::of_table(table);
     let is_partition = |field: &&FieldRef| PARTITIONED_BY.contains(&field.name().as_str());
     let stored: Vec<FieldRef> =
         public.fields().iter().filter(|field| !is_partition(field)).cloned().collect();

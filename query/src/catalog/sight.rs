@@ -12,10 +12,11 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility, col, lit,
+    BinaryExpr, ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    col, lit,
 };
 
+use super::cannot_fail::compares;
 use crate::{Namespace, Namespaces, Principal, Scope, text};
 
 /// The rows of a table that are in sight.
@@ -85,7 +86,7 @@ fn one_of(value: &Expr, namespaces: &Namespaces) -> Expr {
 /// value of a hidden row. It is used for leaving out files and row groups, and
 /// evaluated again above.
 pub(super) fn is_vetted(table: Table, condition: &Expr) -> bool {
-    let schema = text::viewed(&table.public_schema());
+    let schema = text::of_table(table);
     let kind = |column: &Expr| match column {
         Expr::Column(column) => schema.field_with_name(&column.name).ok().map(|field| field.data_type()),
         _ => None,
@@ -93,16 +94,7 @@ pub(super) fn is_vetted(table: Table, condition: &Expr) -> bool {
     let constant = |value: &Expr, kind: &DataType| matches!(value, Expr::Literal(value, _) if value.data_type() == *kind && !kind.is_nested());
     match condition {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            let compares = matches!(
-                op,
-                Operator::Eq
-                    | Operator::NotEq
-                    | Operator::Lt
-                    | Operator::LtEq
-                    | Operator::Gt
-                    | Operator::GtEq
-            );
-            compares
+            compares(*op)
                 && (kind(left).is_some_and(|kind| constant(right, kind))
                     || kind(right).is_some_and(|kind| constant(left, kind)))
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{
     Any, Command, CommandGetDbSchemas, CommandGetPrimaryKeys, CommandGetTables, CommandGetXdbcTypeInfo,
@@ -23,19 +24,22 @@ use tonic::{Code as Grpc, Request, Status};
 
 use super::*;
 use crate::Config;
-use crate::hostile::flight::status;
 use crate::http::tests::Server;
 
 mod adbc;
 mod hostile;
 
-type Client = FlightSqlServiceClient<Channel>;
+pub(crate) type Client = FlightSqlServiceClient<Channel>;
 
 const ENDLESS: &str = "SELECT * FROM generate_series(1, 9000000000)";
 
+/// A client that has not said who it is.
+pub(crate) async fn connected(url: &str) -> Client {
+    Client::new(Channel::from_shared(url.to_owned()).unwrap().connect().await.unwrap())
+}
+
 async fn stranger(server: &Server) -> Client {
-    let channel = Channel::from_shared(server.url.clone()).unwrap().connect().await.unwrap();
-    Client::new(channel)
+    connected(&server.url).await
 }
 
 async fn client(server: &Server, token: &str) -> Client {
@@ -44,7 +48,7 @@ async fn client(server: &Server, token: &str) -> Client {
     client
 }
 
-fn ticket(info: &FlightInfo) -> Ticket {
+pub(crate) fn ticket(info: &FlightInfo) -> Ticket {
     info.endpoint[0].ticket.clone().unwrap()
 }
 
@@ -56,6 +60,14 @@ async fn fetched(client: &mut Client, info: &FlightInfo) -> Result<Vec<RecordBat
 async fn asked(client: &mut Client, sql: &str) -> Result<Vec<RecordBatch>, Status> {
     let info = client.execute(sql.to_owned(), None).await.map_err(status)?;
     fetched(client, &info).await
+}
+
+/// The server's status, as the client passes it on.
+pub(crate) fn status(error: FlightError) -> Status {
+    match error {
+        FlightError::Tonic(status) => *status,
+        other => panic!("{other}"),
+    }
 }
 
 fn shown(batches: &[RecordBatch]) -> String {

@@ -86,6 +86,18 @@ impl Door {
     }
 }
 
+// === impl Came ===
+
+impl Came {
+    /// By the stable code of an error.
+    pub(super) fn by_code(code: Option<&str>) -> Self {
+        match code {
+            Some("execution_failed" | "timeout" | "too_large") => Self::Failed,
+            _ => Self::Refused,
+        }
+    }
+}
+
 // === impl Reply ===
 
 impl fmt::Display for Reply {
@@ -221,11 +233,8 @@ impl Server {
             "json" => json_rows(&body),
             _ => body.lines().skip(1).map(|line| line.replace(',', " ")).collect(),
         };
-        let came = match body.split("\"code\":\"").nth(1).and_then(|rest| rest.split('"').next()) {
-            _ if status.is_success() => Came::Whole,
-            Some("execution_failed" | "timeout" | "too_large") => Came::Failed,
-            _ => Came::Refused,
-        };
+        let code = body.split("\"code\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        let came = if status.is_success() { Came::Whole } else { Came::by_code(code) };
         Reply { came, rows, everything }
     }
 

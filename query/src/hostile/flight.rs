@@ -2,23 +2,18 @@
 
 use std::fmt::{Debug, Write};
 
-use arrow_flight::error::FlightError;
-use arrow_flight::sql::client::FlightSqlServiceClient;
-use arrow_flight::{FlightInfo, Ticket};
+use arrow_flight::FlightInfo;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::util::display::array_value_to_string;
 use futures::TryStreamExt;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::doors::{Came, Reply};
-
-type Client = FlightSqlServiceClient<Channel>;
+use crate::flight::tests::{Client, connected, status, ticket};
 
 /// Asks over a connection of its own, `prepared` or at once.
 pub(super) async fn ask(url: &str, token: &str, sql: &str, prepared: bool) -> Reply {
-    let channel = Channel::from_shared(url.to_owned()).unwrap().connect().await.unwrap();
-    let mut client = Client::new(channel);
+    let mut client = connected(url).await;
     client.set_token(token.to_owned());
     let mut everything = String::new();
     let answer = match info(&mut client, sql, prepared).await {
@@ -35,10 +30,7 @@ pub(super) async fn ask(url: &str, token: &str, sql: &str, prepared: bool) -> Re
         Err(error) => {
             note(&mut everything, &error);
             let code = error.metadata().get("x-bailiwick-code").and_then(|code| code.to_str().ok());
-            let failed = ["execution_failed", "timeout", "too_large"];
-            let came =
-                if code.is_some_and(|code| failed.contains(&code)) { Came::Failed } else { Came::Refused };
-            Reply { came, rows: vec![], everything }
+            Reply { came: Came::by_code(code), rows: vec![], everything }
         }
     }
 }
@@ -67,10 +59,6 @@ async fn fetched(
     Ok(rows)
 }
 
-fn ticket(info: &FlightInfo) -> Ticket {
-    info.endpoint[0].ticket.clone().unwrap()
-}
-
 /// A ticket may hold its own statement; that told nothing.
 fn without(bytes: &[u8], sql: &str) -> Vec<u8> {
     let at = bytes.windows(sql.len().max(1)).position(|part| part == sql.as_bytes());
@@ -84,12 +72,4 @@ fn line(batch: &RecordBatch, row: usize) -> String {
 
 fn note(everything: &mut String, what: &impl Debug) {
     writeln!(everything, "{what:?}").unwrap();
-}
-
-/// The server's status, as the client passes it on.
-pub(crate) fn status(error: FlightError) -> Status {
-    match error {
-        FlightError::Tonic(status) => *status,
-        other => panic!("{other}"),
-    }
 }

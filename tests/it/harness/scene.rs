@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::kube_api::KubeApi;
-use super::{Up, wait_until};
+use super::{COLLECTOR, SERVER, Up, wait_until};
 
 const RULES: &str = "\
 - rule: Watched file opened
@@ -39,19 +39,8 @@ pub(crate) fn files(dir: &Path, marker: &str) {
     fs::write(dir.join("tenants.yaml"), tenants).unwrap();
     fs::write(dir.join("rules.yaml"), RULES).unwrap();
     fs::write(dir.join("audit.log"), "").unwrap();
-    let config = "\
-[ingest]
-listen = \"127.0.0.1:0\"
-tenants_file = \"tenants.yaml\"
-flush_after_ms = 1000
-[query]
-http_listen = \"127.0.0.1:0\"
-pgwire_listen = \"127.0.0.1:0\"
-[collector.webhook]
-listen = \"127.0.0.1:0\"
-[collector.usage]
-every_ms = 500
-";
+    let (tenants, usage) = ("tenants_file = \"tenants.yaml\"\n", "[collector.usage]\nevery_ms = 500\n");
+    let config = [SERVER, tenants, COLLECTOR, usage].concat();
     fs::write(dir.join("bailiwick.toml"), config).unwrap();
 }
 
