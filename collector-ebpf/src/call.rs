@@ -60,7 +60,9 @@ static CALL_SCRATCH: PerCpuArray<CallRecord> = PerCpuArray::with_max_entries(1, 
 /// Programs by `calls::Program`.
 #[map]
 static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(8, 0);
-/// What the programs read of each call.
+/// What the programs read of each call. Under its own name, since a mangled one
+/// carries a hash of the build's profile into the object.
+#[unsafe(no_mangle)]
 static SHAPE: [Shape; MAX_CALLS] = SHAPES;
 
 /// The number of the call that ended, if a call of that number is wanted.
