@@ -19,6 +19,7 @@ mod derived;
 pub(crate) mod evttype;
 mod json;
 mod leaf;
+mod options;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;

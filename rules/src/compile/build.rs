@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::leaf::{IntTest, Leaf, ListTest, Test, TextTest};
+use super::options::Options;
 use super::{Node, Term};
 use crate::domains::Domains;
 use crate::fields::{self, Access, Lookup, Type};
@@ -71,12 +72,8 @@ pub(crate) fn term(source: Source, operand: &Operand) -> Result<Term, Problem> {
             Ok(Term::Joined(separator.clone(), parts))
         }
         Operand::Concat(parts) => concat(source, parts),
-        Operand::GetOpt(..) => {
-            let message = "getopt() takes a list of a command's arguments, which no column has; \
-                           compare proc.args or proc.cmdline as texts";
-            Err(Problem::new("getopt", message))
-        }
-        Operand::List(_) => Err(Problem::new("", "a list stands only in join()")),
+        Operand::GetOpt(arguments, only) => options(source, arguments, only.as_deref()),
+        Operand::List(_) => Err(Problem::new("", "a list stands only in join() and getopt()")),
     }
 }
 
@@ -90,6 +87,29 @@ fn concat(source: Source, parts: &[Operand]) -> Result<Term, Problem> {
         return Err(Problem::new("concat", "concat() takes texts; join(\"\", (…)) takes numbers too"));
     }
     Ok(Term::Joined(String::new(), parts))
+}
+
+/// The options among a list of texts, or among those of a field that is a list.
+fn options(source: Source, arguments: &[Operand], only: Option<&str>) -> Result<Term, Problem> {
+    let wrong = |message: String| Problem::new("getopt", message);
+    let [arguments, Operand::Literal(letters)] = arguments else {
+        return Err(wrong(
+            "getopt() takes a list of arguments, and the options' letters in quotes".to_owned(),
+        ));
+    };
+    let options = Options::new(letters, only).map_err(wrong)?;
+    let (parts, wanted) = match arguments {
+        Operand::List(parts) => (parts.as_slice(), Type::Text),
+        one => (std::slice::from_ref(one), Type::List),
+    };
+    let terms = parts.iter().map(|part| term(source, part)).collect::<Result<Vec<_>, _>>()?;
+    match terms.iter().position(|term| term.value_type() != wanted) {
+        None => Ok(Term::Options(options, terms)),
+        Some(_) if wanted == Type::List => Err(wrong(format!(
+            "getopt() takes a list, and {arguments} is one value; (…) makes a list of texts"
+        ))),
+        Some(at) => Err(wrong(format!("getopt() takes texts, and {} is none", parts[at]))),
+    }
 }
 
 fn access(source: Source, field: &FieldRef) -> Result<Access, Problem> {

@@ -9,6 +9,7 @@ use arrow::array::{
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use chrono::DateTime;
 
+use super::options::Options;
 use super::{derived, json};
 use crate::fields::{Access, Part, TimeForm, Type};
 use crate::filter::Transformer;
@@ -20,6 +21,8 @@ pub(crate) enum Term {
     Literal(String),
     Transformed(Transformer, Box<Self>),
     Joined(String, Vec<Self>),
+    /// The options among these texts, or among those of a list.
+    Options(Options, Vec<Self>),
 }
 
 /// A term's values for all rows of a batch.
@@ -61,7 +64,9 @@ impl Term {
             Self::Field(access) => access.columns(),
             Self::Literal(_) => Vec::new(),
             Self::Transformed(_, inner) => inner.columns(),
-            Self::Joined(_, parts) => parts.iter().flat_map(Self::columns).collect(),
+            Self::Joined(_, parts) | Self::Options(_, parts) => {
+                parts.iter().flat_map(Self::columns).collect()
+            }
         }
     }
 
@@ -69,7 +74,8 @@ impl Term {
         match self {
             Self::Field(access) => access.value_type(),
             Self::Transformed(Transformer::Len, _) => Type::Int,
-            Self::Literal(_) | Self::Transformed(..) | Self::Joined(..) => Type::Text,
+            Self::Options(Options { only: None, .. }, _) => Type::List,
+            Self::Options(..) | Self::Literal(_) | Self::Transformed(..) | Self::Joined(..) => Type::Text,
         }
     }
 }
@@ -82,6 +88,7 @@ impl Hash for Term {
             Self::Literal(text) => text.hash(state),
             Self::Transformed(transformer, inner) => (transformer, inner).hash(state),
             Self::Joined(separator, parts) => (separator, parts).hash(state),
+            Self::Options(options, parts) => (options, parts).hash(state),
         }
     }
 }
@@ -100,6 +107,10 @@ impl Column {
             Term::Joined(separator, parts) => {
                 let parts: Vec<Self> = parts.iter().map(|part| Self::of(part, batch)).collect();
                 joined(separator, &parts, batch.num_rows())
+            }
+            Term::Options(options, parts) => {
+                let parts: Vec<Self> = parts.iter().map(|part| Self::of(part, batch)).collect();
+                options_of(options, &parts, batch.num_rows())
             }
         }
     }
@@ -445,6 +456,25 @@ fn joined(separator: &str, parts: &[Column], rows: usize) -> Column {
         let parts: Option<Vec<String>> = parts.iter().map(|part| one(part, row)).collect();
         parts.map(|parts| parts.join(separator))
     }))
+}
+
+/// Of one option a text, else a list; none as soon as an argument is null.
+fn options_of(options: &Options, parts: &[Column], rows: usize) -> Column {
+    let read = |row| -> Option<Vec<String>> {
+        let mut arguments = Vec::new();
+        for part in parts {
+            match part {
+                Column::List { .. } => arguments.extend(part.texts(row)),
+                one => arguments.push(one.text(row)?),
+            }
+        }
+        Some(options.read(&arguments))
+    };
+    let rows = (0..rows).map(read);
+    match options.only {
+        Some(_) => texts(rows.map(|found| found?.pop())),
+        None => lists(rows.map(Option::unwrap_or_default)),
+    }
 }
 
 // === impl TimeForm ===

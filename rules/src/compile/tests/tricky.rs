@@ -99,6 +99,13 @@ const MATCHES: &[(&str, &[usize])] = &[
     ("proc.cmdline contains allof (sh, id)", &[SHELL]),
     ("proc.cmdline contains oneof (sh, id)", &[]),
     ("fd.num = val(evt.rawres)", &[OPEN]),
+    // Options among arguments; a null among them leaves none.
+    ("getopt((proc.args, proc.name), 'c:')[c] = ' id'", &[SHELL]),
+    ("getopt((\"-x\", \"-c\", proc.name), \"c:\")[c] in (sh, CAT)", &[SHELL, OPEN]),
+    ("getopt((\"-x\", \"-c\", proc.name), \"c:\") intersects (CAT)", &[OPEN]),
+    ("getopt((\"-x\", \"-c\", proc.name), \"xc:\") in (x, c, curl)", &[IPV4, IPV6]),
+    ("len(getopt((\"-xx\", proc.name), \"x\")) = 2", &[SHELL, OPEN, FAILED, IPV4, IPV6]),
+    ("getopt((\"-x\", proc.name), \"xy\")[y] exists", &[]),
     // Only calls that have returned are stored.
     ("evt.dir = <", EVERY),
     ("evt.dir = >", &[]),
@@ -177,7 +184,11 @@ fn conditions_that_falco_refuses_are_refused_by_what_is_wrong() {
         ("val(proc.name) = sh", "(proc.name)"),
         ("concat(proc.name) = sh", "two texts or more"),
         ("concat(proc.name, fd.num) = sh3", "takes texts"),
-        ("getopt(proc.args, 'c:')[c] = id", "getopt()"),
+        ("getopt(proc.args, 'c:')[c] = id", "proc.args is one value"),
+        ("getopt((proc.args), proc.name)[c] = id", "in quotes"),
+        ("getopt((fd.num), 'c')[c] = c", "fd.num is none"),
+        ("getopt((proc.args), 'c:')[cd] = id", "its letter"),
+        ("getopt((proc.args), 'c:') = c", "a list"),
         ("proc.name = \"sh", "a value"),
         ("no_such_macro and evt.type = open", "no_such_macro"),
     ] {
