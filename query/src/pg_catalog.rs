@@ -41,6 +41,7 @@ use crate::{Principal, QueryError, functions};
 /// Catalogs of upstream's that have no rows here: what Bailiwick has none of, and
 /// what speaks of relations of PostgreSQL's own, which are not listed.
 const EMPTY: &[&str] = &[
+    "pg_amproc",
     "pg_attrdef",
     "pg_auth_members",
     "pg_authid",

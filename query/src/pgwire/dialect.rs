@@ -276,9 +276,13 @@ fn access_list(expression: &mut Expr) {
         },
         _ => return,
     };
-    if function.name.to_string() == "array_to_string"
-        && (column.value.ends_with("acl") || column.value.ends_with("options"))
-        && let Ok(null) = parsed("NULL::TEXT")
+    let null = match function.name.0.last().map(ToString::to_string).as_deref() {
+        Some("array_to_string") => "NULL::TEXT",
+        Some("array_length") => "NULL::INT",
+        _ => return,
+    };
+    if (column.value.ends_with("acl") || column.value.ends_with("options"))
+        && let Ok(null) = parsed(null)
     {
         *expression = null;
     }

@@ -63,6 +63,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("\\dAc", &["btree"]),
     ("\\dAf", &["btree"]),
     ("\\dAo", &[]),
+    ("\\dAp", &[]),
     ("\\dc", &[]),
     ("\\dd", &[]),
     ("\\ddp", &[]),
@@ -103,19 +104,21 @@ const SEARCH_PATH: &str = "
 #[tokio::test(flavor = "multi_thread")]
 async fn psql_lists_and_describes_the_tables() {
     let served = Served::start().await;
-    let Some(psql) = Psql::of(served.addr, &served.admin) else { return };
     let mut failures = String::new();
-    for (command, mentions) in COMMANDS {
-        match psql.run(command).await {
-            Ok(output) => {
-                for text in mentions.iter().filter(|text| !output.contains(**text)) {
-                    let _ = writeln!(failures, "{command} does not mention {text:?}:\n{output}");
+    for psql in Psql::of_every_version(served.addr, &served.admin) {
+        for (command, mentions) in COMMANDS {
+            match psql.run(command).await {
+                Ok(output) => {
+                    for text in mentions.iter().filter(|text| !output.contains(**text)) {
+                        let version = psql.version();
+                        let _ = writeln!(failures, "{version}{command} does not mention {text:?}:\n{output}");
+                    }
                 }
-            }
-            // Without anything to list, psql says so on its error output and is content.
-            Err(output) if output.starts_with("Did not find any") => {}
-            Err(output) => {
-                let _ = writeln!(failures, "{command}: {output}");
+                // Without anything to list, psql says so on its error output and is content.
+                Err(output) if output.starts_with("Did not find any") => {}
+                Err(output) => {
+                    let _ = writeln!(failures, "{}{command}: {output}", psql.version());
+                }
             }
         }
     }

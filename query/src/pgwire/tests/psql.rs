@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::process::{Command, Output};
 
 /// psql with somebody's token.
+#[derive(Clone)]
 pub(crate) struct Psql {
+    program: String,
     addr: SocketAddr,
     token: String,
     is_csv: bool,
@@ -16,14 +18,30 @@ impl Psql {
     /// psql as the holder of a token; `None`, and why, where there is no psql.
     pub(crate) fn of(addr: SocketAddr, token: &str) -> Option<Self> {
         if Command::new("psql").arg("--version").output().is_ok() {
-            return Some(Self { addr, token: token.to_owned(), is_csv: false });
+            let program = "psql".to_owned();
+            return Some(Self { program, addr, token: token.to_owned(), is_csv: false });
         }
-        assert!(
-            std::env::var_os("BAILIWICK_REQUIRE_CLIENTS").is_none(),
-            "needs psql, and BAILIWICK_REQUIRE_CLIENTS is set"
-        );
-        println!("skipped: needs psql");
+        skipped("psql");
         None
+    }
+
+    /// The same, and with the psqls of other versions that `BAILIWICK_TEST_PSQL` names,
+    /// paths with colons between them.
+    pub(super) fn of_every_version(addr: SocketAddr, token: &str) -> Vec<Self> {
+        let Some(psql) = Self::of(addr, token) else { return Vec::new() };
+        let others = std::env::var("BAILIWICK_TEST_PSQL").unwrap_or_default();
+        if others.is_empty() {
+            skipped("psqls of other versions in BAILIWICK_TEST_PSQL");
+        }
+        let others = others.split(':').filter(|path| !path.is_empty());
+        let others = others.map(|path| Self { program: path.to_owned(), ..psql.clone() });
+        std::iter::once(psql.clone()).chain(others.collect::<Vec<_>>()).collect()
+    }
+
+    /// What it says that it is.
+    pub(super) fn version(&self) -> String {
+        let output = Command::new(&self.program).arg("--version").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Runs a script, whose lines may be psql's own commands.
@@ -45,7 +63,7 @@ impl Psql {
 
     /// The same with settings from the start.
     pub(crate) async fn run_with(&self, environment: &[(&str, &str)], text: &str) -> Result<String, String> {
-        let mut command = Command::new("psql");
+        let mut command = Command::new(&self.program);
         command
             .arg(if self.is_csv { "--csv" } else { "-A" })
             .args(["-X", "-F", "|", "-P", "footer=off", "-v", "VERBOSITY=verbose", "-c", text])
@@ -64,4 +82,12 @@ impl Psql {
             false => Err(format!("{stdout}{stderr}")),
         }
     }
+}
+
+fn skipped(what: &str) {
+    assert!(
+        std::env::var_os("BAILIWICK_REQUIRE_CLIENTS").is_none(),
+        "needs {what}, and BAILIWICK_REQUIRE_CLIENTS is set"
+    );
+    println!("skipped: needs {what}");
 }
