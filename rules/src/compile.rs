@@ -27,7 +27,7 @@ use std::sync::OnceLock;
 use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::Int32Type;
 
-pub(crate) use build::{is_field, problems};
+pub(crate) use build::{Problem, is_field, problems, term};
 pub(crate) use column::{Column, Term};
 
 use bits::Bits;

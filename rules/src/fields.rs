@@ -5,6 +5,8 @@
 //! the second kind is refused by the field's name, never silently false.
 
 mod audit;
+pub(crate) mod events;
+pub(crate) mod services;
 mod syscall;
 
 use crate::filter::FieldRef;
@@ -245,6 +247,26 @@ pub(crate) fn is_known(name: &str) -> bool {
 pub(crate) fn is_known_in(source: Source, name: &str) -> bool {
     let field = FieldRef { name: name.to_owned(), arg: None, at: 0 };
     lookup(source, &field) != Lookup::Unknown
+}
+
+/// How many bytes of a text, which begins with a field's name, the name takes:
+/// the longest that a column fills or that is refused by its own name, else
+/// the longest below a class of names of which all are refused.
+pub(crate) fn name_length(source: Source, text: &str) -> Option<usize> {
+    let run = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.').unwrap_or(text.len());
+    let at = |len: &usize| lookup(source, &FieldRef { name: text[..*len].to_owned(), arg: None, at: 0 });
+    let unfilled =
+        |len: &usize| syscall::UNFILLED.contains(&&text[..*len]) || audit::UNFILLED.contains(&&text[..*len]);
+    let own = |len: &usize| match at(len) {
+        Lookup::Filled(_) | Lookup::BadArgument(_) => true,
+        Lookup::Unfilled => unfilled(len),
+        Lookup::Unknown => false,
+    };
+    let of_a_class = |len: &usize| !text[..*len].ends_with('.') && at(len) == Lookup::Unfilled;
+    let own = (1..=run).rev().find(own);
+    // `evt.arg` wants an argument, and stands in front of a class as well.
+    let is_whole = own.filter(|len| !matches!(at(len), Lookup::BadArgument(_)));
+    is_whole.or_else(|| (1..=run).rev().find(of_a_class)).or(own)
 }
 
 // === impl Access ===

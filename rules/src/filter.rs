@@ -17,6 +17,7 @@ mod parser;
 use std::fmt;
 
 pub use parser::parse;
+pub(crate) use parser::parse_transformed;
 
 /// How deep parentheses and transformers may nest.
 pub const MAX_DEPTH: usize = 200;
@@ -283,7 +284,8 @@ impl Check {
 }
 
 impl Operand {
-    fn fields<'a>(&'a self, visit: &mut dyn FnMut(&'a FieldRef)) {
+    /// The fields in it.
+    pub(crate) fn fields<'a>(&'a self, visit: &mut dyn FnMut(&'a FieldRef)) {
         match self {
             Self::Field(field) => visit(field),
             Self::Transform(_, inner) => inner.fields(visit),

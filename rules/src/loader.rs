@@ -277,12 +277,10 @@ impl Priority {
 impl FromStr for Priority {
     type Err = ();
 
-    /// Any case, and any beginning of the name: `INFO` is enough.
+    /// Its whole name in any case; `INFO` is informational as well.
     fn from_str(text: &str) -> Result<Self, ()> {
-        let begins = |name: &str| {
-            name.get(..text.len()).is_some_and(|start| !text.is_empty() && start.eq_ignore_ascii_case(text))
-        };
-        Self::ALL.into_iter().find(|priority| begins(priority.as_str())).ok_or(())
+        let text = if text.eq_ignore_ascii_case("info") { Self::Informational.as_str() } else { text };
+        Self::ALL.into_iter().find(|priority| priority.as_str().eq_ignore_ascii_case(text)).ok_or(())
     }
 }
 

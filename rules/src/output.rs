@@ -3,13 +3,16 @@
 use arrow::array::RecordBatch;
 use serde_json::{Map, Value};
 
-use crate::compile::{Column, Term};
+use crate::compile::{self, Column, Problem, Term};
 use crate::fields::{self, Access, Lookup};
-use crate::filter::FieldRef;
+use crate::filter::{FieldRef, Operand, parse_transformed};
 use crate::loader::Source;
 
 /// What stands in a text for a field that has no value.
 const NO_VALUE: &str = "<NA>";
+
+/// A field is not printed wider than so many characters.
+const MAX_WIDTH: usize = 1_024;
 
 /// A rule's output, parsed.
 #[derive(Debug, Clone)]
@@ -20,8 +23,20 @@ pub struct Output {
 #[derive(Debug, Clone)]
 enum Part {
     Text(String),
-    Field { written: String, term: Option<Term> },
+    Field {
+        /// How many characters the text has of it, if that is given.
+        width: Option<usize>,
+        /// What is printed; nothing is where no column fills the field.
+        term: Option<Term>,
+        /// What is told by name.
+        fields: Vec<Named>,
+    },
 }
+
+/// A field as it is written, and what fills it.
+type Named = (String, Option<Term>);
+/// What is printed, what is told by name, and how many bytes that takes in the template.
+type Transformed = (Option<Term>, Vec<Named>, usize);
 
 /// Why a text is not an output template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,8 +81,8 @@ impl Output {
     pub fn unfilled(&self) -> Vec<&str> {
         let mut names = Vec::new();
         for part in &self.parts {
-            if let Part::Field { written, term: None } = part {
-                names.push(written.as_str());
+            if let Part::Field { fields, term: None, .. } = part {
+                names.extend(fields.iter().map(|(written, _)| written.as_str()));
             }
         }
         names
@@ -92,10 +107,14 @@ impl Output {
         for part in &self.parts {
             match part {
                 Part::Text(literal) => text.push_str(literal),
-                Part::Field { written, term } => {
-                    let column = term.as_ref().map_or(Column::Missing, |term| Column::of(term, &row));
-                    text.push_str(&printed(&column));
-                    fields.insert(written.clone(), json(term.as_ref(), &column, &row));
+                Part::Field { width, term, fields: told } => {
+                    let column =
+                        |term: Option<&Term>| term.map_or(Column::Missing, |term| Column::of(term, &row));
+                    push_printed(&mut text, &printed(&column(term.as_ref())), *width);
+                    for (written, term) in told {
+                        let value = json(term.as_ref(), &column(term.as_ref()), &row);
+                        fields.insert(written.clone(), value);
+                    }
                 }
             }
         }
@@ -111,44 +130,89 @@ fn push_text(parts: &mut Vec<Part>, text: &str) {
     }
 }
 
-/// The longest field name at the start of a text, with its argument, and how
-/// many bytes it takes.
+/// Cut or filled up with blanks to a width.
+fn push_printed(text: &mut String, value: &str, width: Option<usize>) {
+    let Some(width) = width else { return text.push_str(value) };
+    let missing = width.saturating_sub(value.chars().count());
+    text.extend(value.chars().take(width));
+    text.extend(std::iter::repeat_n(' ', missing));
+}
+
+/// What stands after a percent sign, and how many bytes it takes: a width, and a
+/// field or a function over fields.
 fn field(source: Source, text: &str) -> Result<(Part, usize), OutputError> {
-    let run = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.').unwrap_or(text.len());
-    let known = (1..=run).rev().find(|len| fields::is_known_in(source, &text[..*len]));
-    let Some(mut len) = known else {
-        let word = text[..run].to_owned();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let width = (digits > 0).then(|| text[..digits].parse().unwrap_or(MAX_WIDTH).min(MAX_WIDTH));
+    let text = &text[digits..];
+    let (term, fields, len) = match transformed(source, text)? {
+        Some(found) => found,
+        None => {
+            let (written, term) = plain(source, text)?;
+            let len = written.len();
+            (term.clone(), vec![(written, term)], len)
+        }
+    };
+    Ok((Part::Field { width, term, fields }, digits + len))
+}
+
+/// A function over fields: the text has what it makes of them, the fields by name
+/// are the plain ones, as Falco has them.
+fn transformed(source: Source, text: &str) -> Result<Option<Transformed>, OutputError> {
+    let end = text.find('(').filter(|end| text[..*end].bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    let Some(end) = end else { return Ok(None) };
+    let word = || text[..end].to_owned();
+    let parsed =
+        parse_transformed(text).map_err(|error| OutputError { word: word(), message: error.message })?;
+    let Some((operand, len)) = parsed else { return Ok(None) };
+    let wrong = |problem: Problem| OutputError { word: word(), message: problem.message };
+    let term = compile::term(source, &operand).map_err(wrong)?;
+    let mut plain = Vec::new();
+    operand.fields(&mut |field| plain.push(field));
+    let fields = plain.into_iter().map(|field| {
+        let term = compile::term(source, &Operand::Field(field.clone())).map_err(wrong)?;
+        Ok((field.to_string(), Some(term)))
+    });
+    let fields = fields.collect::<Result<_, _>>()?;
+    Ok(Some((Some(term), fields, len)))
+}
+
+/// A field as written, with its argument; a bracket after one that takes none is text.
+fn plain(source: Source, text: &str) -> Result<Named, OutputError> {
+    let Some(end) = fields::name_length(source, text) else {
+        let run = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.');
+        let word = text[..run.unwrap_or(text.len())].to_owned();
         let message = match word.as_str() {
             "" => "a field's name was expected after '%', write '%%' for a percent sign".to_owned(),
             _ => format!("the source {source} has no field {word:?}"),
         };
         return Err(OutputError { word, message });
     };
-    let name = text[..len].to_owned();
-    let mut arg = None;
-    if let Some(inside) = text[len..].strip_prefix('[') {
-        let Some(end) = inside.find(']') else {
-            return Err(OutputError {
-                message: format!("the argument of {name} is not closed by ']'"),
-                word: name,
-            });
-        };
-        arg = Some(inside[..end].trim_matches(['"', '\'']).to_owned());
-        len += end + 2;
-    }
+    let name = &text[..end];
+    let inside = text[end..].strip_prefix('[').and_then(|rest| Some(&rest[..rest.find(']')?]));
+    let bare = fields::lookup(source, &FieldRef { name: name.to_owned(), arg: None, at: 0 });
+    let (found, len) = match inside {
+        None => (bare, end),
+        Some(inside) => {
+            let arg = Some(inside.trim_matches(['"', '\'']).to_owned());
+            match fields::lookup(source, &FieldRef { name: name.to_owned(), arg, at: 0 }) {
+                Lookup::BadArgument(_) if !matches!(bare, Lookup::BadArgument(_)) => (bare, end),
+                found => (found, end + inside.len() + 2),
+            }
+        }
+    };
     let written = text[..len].to_owned();
-    let term = match fields::lookup(source, &FieldRef { name: name.clone(), arg, at: 0 }) {
+    let term = match found {
         // Names are looked up to be compared; an address alone does not tell its name.
         Lookup::Unfilled | Lookup::Filled(Access::Domain(_)) => None,
         Lookup::Filled(access) => Some(Term::Field(access)),
         Lookup::Unknown => {
-            return Err(OutputError { message: format!("unknown field {written}"), word: name });
+            return Err(OutputError { message: format!("unknown field {written}"), word: name.to_owned() });
         }
         Lookup::BadArgument(what) => {
-            return Err(OutputError { message: format!("{written}: {what}"), word: name });
+            return Err(OutputError { message: format!("{written}: {what}"), word: name.to_owned() });
         }
     };
-    Ok((Part::Field { written, term }, len))
+    Ok((written, term))
 }
 
 /// A value as text: a list in parentheses, nothing as `<NA>`.

@@ -1,5 +1,7 @@
 //! Shell patterns and path prefixes as Falco matches them.
 
+pub(crate) mod posix;
+
 /// A shell pattern as `fnmatch` without flags reads it: `*` and `?` also cross
 /// `/`, `[...]` is a set, a backslash takes the next character literally.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +15,33 @@ enum GlobPart {
     Literal(char),
     AnyOne,
     AnyRun,
-    Set { negated: bool, ranges: Vec<(char, char)> },
+    Set {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+        classes: Vec<usize>,
+    },
+    /// What no text has: a backslash at the end.
+    Nothing,
 }
+
+/// Whether a character belongs to a class, e.g. `[:digit:]`.
+type Class = fn(&char) -> bool;
+
+/// The classes of POSIX, over ASCII.
+const CLASSES: [(&str, Class); 12] = [
+    ("alnum", char::is_ascii_alphanumeric),
+    ("alpha", char::is_ascii_alphabetic),
+    ("blank", |c| matches!(c, ' ' | '\t')),
+    ("cntrl", char::is_ascii_control),
+    ("digit", char::is_ascii_digit),
+    ("graph", char::is_ascii_graphic),
+    ("lower", char::is_ascii_lowercase),
+    ("print", |c| matches!(c, ' '..='~')),
+    ("punct", char::is_ascii_punctuation),
+    ("space", |c| matches!(c, ' ' | '\t'..='\r')),
+    ("upper", char::is_ascii_uppercase),
+    ("xdigit", char::is_ascii_hexdigit),
+];
 
 /// Paths below which others are looked for, component by component; each
 /// component is a shell pattern.
@@ -40,7 +67,7 @@ impl Glob {
                         at += 1;
                         GlobPart::Literal(next)
                     }
-                    None => GlobPart::Literal('\\'),
+                    None => GlobPart::Nothing,
                 },
                 '[' => match set(&chars[at..]) {
                     Some((part, len)) => {
@@ -91,9 +118,10 @@ impl GlobPart {
         match self {
             Self::Literal(literal) => *literal == c,
             Self::AnyOne => true,
-            Self::AnyRun => false,
-            Self::Set { negated, ranges } => {
-                ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated
+            Self::AnyRun | Self::Nothing => false,
+            Self::Set { negated, ranges, classes } => {
+                let inside = ranges.iter().any(|(low, high)| (*low..=*high).contains(&c));
+                (inside || classes.iter().any(|class| CLASSES[*class].1(&c))) != *negated
             }
         }
     }
@@ -104,12 +132,17 @@ impl GlobPart {
 fn set(chars: &[char]) -> Option<(GlobPart, usize)> {
     let negated = matches!(chars.first(), Some('!' | '^'));
     let start = usize::from(negated);
-    let mut ranges = Vec::new();
+    let (mut ranges, mut classes) = (Vec::new(), Vec::new());
     let mut at = start;
     loop {
         let mut low = *chars.get(at)?;
         if low == ']' && at > start {
-            return Some((GlobPart::Set { negated, ranges }, at + 1));
+            return Some((GlobPart::Set { negated, ranges, classes }, at + 1));
+        }
+        if let Some((class, len)) = class(&chars[at..]) {
+            classes.push(class);
+            at += len;
+            continue;
         }
         if low == '\\' {
             at += 1;
@@ -121,6 +154,15 @@ fn set(chars: &[char]) -> Option<(GlobPart, usize)> {
         at += if is_range { 2 } else { 0 };
         ranges.push((low, high));
     }
+}
+
+/// `[:name:]` at the start, and how many characters it takes.
+fn class(chars: &[char]) -> Option<(usize, usize)> {
+    let inside = chars.strip_prefix(&['[', ':'])?;
+    let end = inside.windows(2).position(|two| two == [':', ']'])?;
+    let name: String = inside[..end].iter().collect();
+    let class = CLASSES.iter().position(|(known, _)| *known == name)?;
+    Some((class, end + 4))
 }
 
 fn fold(c: char, any_case: bool) -> char {
@@ -161,8 +203,20 @@ mod tests {
             ("[a-c]x", "bx"),
             ("[!a]x", "bx"),
             ("\\*", "*"),
+            ("[[:digit:][:upper:]_]*", "7x"),
+            ("[^[:space:]]", "x"),
+            ("[[:nosuch:]]]", ":]]"),
         ];
-        let no = [("", "a"), ("a?c", "ac"), ("[a-c]x", "dx"), ("[!a]x", "ax"), ("\\*", "a"), ("a*b", "abc")];
+        let no = [
+            ("[[:digit:]]*", "d]x"),
+            ("a\\", "a\\"),
+            ("", "a"),
+            ("a?c", "ac"),
+            ("[a-c]x", "dx"),
+            ("[!a]x", "ax"),
+            ("\\*", "a"),
+            ("a*b", "abc"),
+        ];
         for (pattern, text) in yes {
             assert!(Glob::new(pattern, false).matches(text), "{pattern} {text}");
         }

@@ -6,7 +6,7 @@ use super::leaf::{IntTest, Leaf, ListTest, Test, TextTest};
 use super::options::Options;
 use super::{Node, Term};
 use crate::domains::Domains;
-use crate::fields::{self, Access, Lookup, Type};
+use crate::fields::{self, Access, Lookup, Type, services};
 use crate::filter::{Check, Expr, FieldRef, Modifier, Op, Operand, Transformer, Value};
 use crate::loader::Source;
 
@@ -35,13 +35,34 @@ pub(crate) fn problems(source: Source, condition: &Expr) -> Vec<Problem> {
     let mut builder = Builder::new(source, &Domains::default());
     let mut problems = Vec::new();
     condition.checks(&mut |check| {
-        if let Err(problem) = builder.check(check)
-            && !problems.contains(&problem)
-        {
-            problems.push(problem);
+        let found = builder.check(check).err().into_iter().chain(unknown_types(source, check));
+        for problem in found {
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
         }
     });
     problems
+}
+
+/// Types of events that there are not; to compare with them would be false in silence.
+fn unknown_types(source: Source, check: &Check) -> Vec<Problem> {
+    let is_type = matches!(&check.left, Operand::Field(field) if field.name == "evt.type");
+    let whole = matches!(check.op.normal(), Op::Eq | Op::Ne | Op::In | Op::Intersects);
+    let values = match &check.right {
+        Value::One(name) => std::slice::from_ref(name),
+        Value::Many(names) => names,
+        _ => &[],
+    };
+    if source != Source::Syscall || !is_type || !whole {
+        return Vec::new();
+    }
+    let problem = |name: &String| Problem {
+        word: name.clone(),
+        message: format!("there are no events of the type {name:?}"),
+        unknown_field: true,
+    };
+    values.iter().filter(|name| !fields::events::is_known(name)).map(problem).collect()
 }
 
 /// Whether a text is the name of a field, e.g. one that was meant to be read.
@@ -56,24 +77,38 @@ pub(crate) fn term(source: Source, operand: &Operand) -> Result<Term, Problem> {
         Operand::Literal(text) => Ok(Term::Literal(text.clone())),
         Operand::Transform(Transformer::Val, inner) => term(source, inner),
         Operand::Transform(transformer, inner) => {
-            let inner = term(source, inner)?;
+            let inner = one_value(term(source, inner)?, inner)?;
             match inner.value_type() {
                 Type::Int | Type::Bool if *transformer != Transformer::Len => {
                     Err(Problem::new(transformer.as_str(), format!("{transformer}() takes texts")))
-                }
-                Type::List if *transformer != Transformer::Len => {
-                    Err(Problem::new(transformer.as_str(), format!("{transformer}() takes no list")))
                 }
                 _ => Ok(Term::Transformed(*transformer, Box::new(inner))),
             }
         }
         Operand::Join(separator, parts) => {
-            let parts = parts.iter().map(|part| term(source, part)).collect::<Result<_, _>>()?;
-            Ok(Term::Joined(separator.clone(), parts))
+            let parts = parts.iter().map(|part| one_value(term(source, part)?, part));
+            Ok(Term::Joined(separator.clone(), parts.collect::<Result<_, _>>()?))
         }
         Operand::Concat(parts) => concat(source, parts),
         Operand::GetOpt(arguments, only) => options(source, arguments, only.as_deref()),
         Operand::List(_) => Err(Problem::new("", "a list stands only in join() and getopt()")),
+    }
+}
+
+/// Some fields stand for several values, any of which may compare true: those of all
+/// ancestors, of both ends, of a name's addresses. A function of them has no meaning.
+fn one_value(term: Term, operand: &Operand) -> Result<Term, Problem> {
+    let Some(what) = several(&term) else { return Ok(term) };
+    let message = format!("{operand} stands for {what}, and is compared with literals only");
+    Err(Problem::new(operand.to_string(), message))
+}
+
+fn several(term: &Term) -> Option<&'static str> {
+    match term {
+        Term::Field(Access::AnyAncestor(_)) => Some("any ancestor's"),
+        Term::Field(Access::AnyIp | Access::AnyNet | Access::AnyPort) => Some("either end's"),
+        Term::Field(Access::Domain(_)) => Some("a name's addresses"),
+        _ => None,
     }
 }
 
@@ -82,7 +117,8 @@ fn concat(source: Source, parts: &[Operand]) -> Result<Term, Problem> {
     if parts.len() < 2 {
         return Err(Problem::new("concat", "concat() takes two texts or more"));
     }
-    let parts = parts.iter().map(|part| term(source, part)).collect::<Result<Vec<_>, _>>()?;
+    let parts = parts.iter().map(|part| one_value(term(source, part)?, part));
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
     if parts.iter().any(|part| part.value_type() != Type::Text) {
         return Err(Problem::new("concat", "concat() takes texts; join(\"\", (…)) takes numbers too"));
     }
@@ -267,14 +303,8 @@ impl Builder {
     fn between(&mut self, check: &Check, left: Term, right: Term) -> Result<Node, Problem> {
         let word = check.left.to_string();
         let (a, b) = (left.value_type(), right.value_type());
-        if a == Type::Domain || b == Type::Domain {
-            return Err(Problem::new(word, "a domain name is compared with names written out"));
-        }
         let pattern = matches!(check.op, Op::Glob | Op::IGlob | Op::Regex | Op::PMatch);
-        let either_end = matches!(left, Term::Field(Access::AnyIp | Access::AnyNet | Access::AnyPort));
-        let either_end =
-            either_end || matches!(right, Term::Field(Access::AnyIp | Access::AnyNet | Access::AnyPort));
-        if pattern || either_end || a == Type::List || b == Type::List {
+        if pattern || several(&left).or(several(&right)).is_some() || a == Type::List || b == Type::List {
             let message = format!("{} cannot compare these two fields with each other", check.op);
             return Err(Problem::new(word, message));
         }
@@ -334,8 +364,12 @@ fn test_of(check: &Check, left: &Term, domains: &Domains) -> Result<Test, Proble
             _ => Err(unsupported("a list: use in, intersects or exists")),
         },
         Type::Int => {
-            let numbers = values.iter().map(|text| number(text)).collect::<Option<Vec<_>>>();
-            let numbers = numbers.ok_or_else(|| wrong(format!("{} is no number", values.join(", "))))?;
+            let is_port = matches!(left, Term::Field(Access::Int(column)) if column.ends_with("port"));
+            let service = |text: &str| services::port(text).filter(|_| is_port);
+            let numbers = values.iter().map(|text| number(text).or_else(|| service(text)));
+            let numbers = numbers
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(|| wrong(format!("{} is no number", values.join(", "))))?;
             IntTest::new(op, &numbers).map(Test::Int).ok_or_else(|| unsupported("a number"))
         }
         Type::Bool => {

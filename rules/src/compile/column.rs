@@ -74,6 +74,7 @@ impl Term {
         match self {
             Self::Field(access) => access.value_type(),
             Self::Transformed(Transformer::Len, _) => Type::Int,
+            Self::Transformed(_, inner) if inner.value_type() == Type::List => Type::List,
             Self::Options(Options { only: None, .. }, _) => Type::List,
             Self::Options(..) | Self::Literal(_) | Self::Transformed(..) | Self::Joined(..) => Type::Text,
         }
@@ -425,13 +426,11 @@ fn all_ancestors(list: &ListArray, part: Part) -> Option<Column> {
 
 fn transformed(transformer: Transformer, inner: &Column, batch: &RecordBatch) -> Column {
     let rows = batch.num_rows();
+    if matches!(inner, Column::List { .. }) && transformer != Transformer::Len {
+        let each = |row| inner.texts(row).filter_map(|text| transformed_text(transformer, text)).collect();
+        return lists((0..rows).map(each));
+    }
     match transformer {
-        Transformer::ToLower => inner.map_texts(rows, |text| Some(text.to_ascii_lowercase())),
-        Transformer::ToUpper => inner.map_texts(rows, |text| Some(text.to_ascii_uppercase())),
-        Transformer::B64 => inner.map_texts(rows, json::base64),
-        Transformer::Basename => {
-            inner.map_texts(rows, |text| Some(text.rsplit('/').next().unwrap_or_default().to_owned()))
-        }
         Transformer::Len => {
             let len = |row| match inner {
                 Column::List { .. } => Some(inner.texts(row).count()),
@@ -440,20 +439,31 @@ fn transformed(transformer: Transformer, inner: &Column, batch: &RecordBatch) ->
             let number = |len: Option<usize>| len.and_then(|len| i64::try_from(len).ok());
             Column::Int((0..rows).map(len).map(number).collect())
         }
-        // The compiler puts its operand in its place.
-        Transformer::Val => Column::Missing,
+        text => inner.map_texts(rows, |value| transformed_text(text, value)),
     }
 }
 
-/// Null as soon as one part is.
+fn transformed_text(transformer: Transformer, text: &str) -> Option<String> {
+    match transformer {
+        Transformer::ToLower => Some(text.to_ascii_lowercase()),
+        Transformer::ToUpper => Some(text.to_ascii_uppercase()),
+        Transformer::B64 => json::base64(text),
+        Transformer::Basename => text.rsplit('/').next().map(str::to_owned),
+        // A number is none of a text; the compiler puts an operand in the place of its val().
+        Transformer::Len | Transformer::Val => None,
+    }
+}
+
+/// Null as soon as one part is; a list is its texts.
 fn joined(separator: &str, parts: &[Column], rows: usize) -> Column {
-    let one = |part: &Column, row| -> Option<String> {
+    let of = |part: &Column, row| -> Option<String> {
         let number = || part.int(row).map(|number| number.to_string());
         let truth = || part.bool(row).map(|truth| truth.to_string());
-        part.text(row).map(str::to_owned).or_else(number).or_else(truth)
+        let list = || part.is_present(row).then(|| part.texts(row).collect::<Vec<_>>().join(separator));
+        part.text(row).map(str::to_owned).or_else(number).or_else(truth).or_else(list)
     };
     texts((0..rows).map(|row| {
-        let parts: Option<Vec<String>> = parts.iter().map(|part| one(part, row)).collect();
+        let parts: Option<Vec<String>> = parts.iter().map(|part| of(part, row)).collect();
         parts.map(|parts| parts.join(separator))
     }))
 }

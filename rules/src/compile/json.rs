@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use crate::fields::{JsonForm, JsonPath, Step};
 
+/// What a null in a body is as text.
+const NULL: &str = "null";
+
 /// The values at a path of a JSON text; none when the text is not JSON.
 pub(super) fn values(text: &str, path: &JsonPath) -> Vec<String> {
     let Ok(value) = serde_json::from_str::<Value>(text) else { return Vec::new() };
@@ -16,7 +19,7 @@ pub(super) fn values(text: &str, path: &JsonPath) -> Vec<String> {
 pub(super) fn any_true(text: &str, path: &JsonPath) -> Option<String> {
     let list = path.steps.iter().position(|step| *step == Step::Each)?;
     let exists = JsonPath { steps: path.steps.get(..list)?.to_vec(), ..path.clone() };
-    let is_there = !values(text, &exists).is_empty();
+    let is_there = values(text, &exists).iter().any(|value| value != NULL);
     is_there.then(|| values(text, path).iter().any(|value| value == "true").to_string())
 }
 
@@ -25,7 +28,7 @@ pub(super) fn any_true(text: &str, path: &JsonPath) -> Option<String> {
 pub(super) fn has(text: &str, path: &JsonPath, wanted: &str) -> Option<String> {
     let list = path.steps.iter().position(|step| *step == Step::Each)?;
     let exists = JsonPath { steps: path.steps.get(..list)?.to_vec(), ..path.clone() };
-    let is_there = !values(text, &exists).is_empty();
+    let is_there = values(text, &exists).iter().any(|value| value != NULL);
     let prefix = wanted.strip_suffix('*');
     let fits = |value: &String| value == wanted || prefix.is_some_and(|prefix| value.starts_with(prefix));
     is_there.then(|| values(text, path).iter().any(fits).to_string())
@@ -52,7 +55,8 @@ fn walk(root: &Value, value: &Value, steps: &[Step], form: JsonForm, found: &mut
 
 fn shaped(root: &Value, value: &Value, form: JsonForm, found: &mut Vec<String>) {
     match form {
-        JsonForm::AsIs => found.extend(printed(value)),
+        // A null that is written is a value, as in Falco.
+        JsonForm::AsIs => found.push(printed(value).unwrap_or_else(|| NULL.to_owned())),
         JsonForm::Repository => {
             let repository = |text: String| text.split([':', '@']).next().unwrap_or_default().to_owned();
             found.extend(printed(value).map(repository));

@@ -11,7 +11,7 @@ use super::bits::Bits;
 use super::column::Column;
 use crate::domains::Domains;
 use crate::filter::Op;
-use crate::pattern::{Glob, PathPrefixes};
+use crate::pattern::{Glob, PathPrefixes, posix};
 
 /// A comparison of one term.
 #[derive(Debug, PartialEq)]
@@ -232,7 +232,7 @@ impl TextTest {
             Op::EndsWith => TextKind::EndsWith(first.to_owned()),
             Op::Glob => TextKind::Glob(Glob::new(first, false)),
             Op::IGlob => TextKind::Glob(Glob::new(first, true)),
-            Op::Regex => TextKind::Regex(anchored(first)?),
+            Op::Regex => TextKind::Regex(posix::whole(first)?),
             Op::PMatch => TextKind::Below(PathPrefixes::new(values.iter().copied())),
             Op::Lt | Op::Le | Op::Gt | Op::Ge => TextKind::Ordered(op, first.to_owned()),
             Op::Exists => return Err("exists takes no value".to_owned()),
@@ -311,12 +311,6 @@ fn contains_any_case(text: &str, lower: &str) -> bool {
 /// Bytes written in hexadecimal, e.g. `48545450`.
 fn bytes(text: &str) -> Result<Vec<u8>, String> {
     hex::decode(text).map_err(|_| format!("{text:?} is not an even number of hexadecimal digits"))
-}
-
-/// Falco's regular expressions match the whole text.
-fn anchored(pattern: &str) -> Result<regex::Regex, String> {
-    let built = regex::RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(1 << 20).build();
-    built.map_err(|error| format!("{pattern:?} is no regular expression: {error}"))
 }
 
 fn network(text: &str) -> Result<(IpAddr, u8), String> {

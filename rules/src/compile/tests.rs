@@ -345,6 +345,22 @@ fn an_output_prints_as_falco_does() {
         Value::Object(fields),
         json!({"evt.time": 1_700_000_000_123_456_000_i64, "proc.name": "cat", "proc.pid": 7, "fd.name": null, "evt.failed": true})
     );
+    for (template, expected) in [
+        ("%proc.name[%proc.pid] x", "cat[7] x"),
+        ("%proc.name[", "cat["),
+        ("%evt.arg.flags. %evt.arg.flagsx %evt.arg.nosuch.", "<NA>. <NA>x <NA>."),
+        ("%6proc.name|%2proc.name|%5proc.pid|%4fd.name", "cat   |ca|7    |<NA>"),
+        ("%toupper(proc.name)/%concat(proc.name, '-', proc.exe)!", "CAT/<NA>!"),
+    ] {
+        assert_eq!(Output::parse(Source::Syscall, template).unwrap().render(&batch, 1).0, expected);
+    }
+    let (_, fields) = Output::parse(Source::Syscall, "%toupper(proc.name)").unwrap().render(&batch, 1);
+    assert_eq!(Value::Object(fields), json!({"proc.name": "cat"}));
+    for wrong in
+        ["%nosuch(proc.name)", "%toupper(proc.nme)", "%toupper(proc.name", "%concat(proc.name) ", "%5"]
+    {
+        assert!(Output::parse(Source::Syscall, wrong).is_err(), "{wrong}");
+    }
     assert!(Output::parse(Source::Syscall, "%proc.nme").is_err());
     assert!(Output::parse(Source::Syscall, "100%").is_err());
 }
@@ -394,6 +410,14 @@ fn condition() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec!["a", "ab", "b", "open", "close"]);
     let text =
         (prop::sample::select(vec!["evt.type", "proc.name", "fd.name"]), word.clone(), word, 0..7_usize)
+            .prop_map(|(field, a, b, op)| {
+                // Types of events that there are not are refused.
+                let [a, b] = [a, b].map(|word| match (field, word) {
+                    ("evt.type", "a" | "ab" | "b") => "read",
+                    (_, word) => word,
+                });
+                (field, a, b, op)
+            })
             .prop_map(|(field, a, b, op)| match op {
                 0 => format!("{field} exists"),
                 1 => format!("{field} in ({a}, {b})"),

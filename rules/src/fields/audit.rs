@@ -239,9 +239,11 @@ fn container(name: &str) -> Option<(String, JsonForm)> {
 
 /// `jevt.value[/json/pointer]`: a column, or a way into a body or annotation.
 fn pointer(arg: Option<&str>) -> Lookup {
-    let Some(pointer) = arg.filter(|pointer| pointer.starts_with('/')) else {
+    let Some(pointer) = arg.filter(|pointer| !pointer.is_empty()) else {
         return Lookup::BadArgument("a JSON pointer is missing, e.g. jevt.value[/stage]");
     };
+    // Its first slash may be left out.
+    let pointer = if pointer.starts_with('/') { pointer } else { &format!("/{pointer}") };
     if let Some((_, column)) = POINTERS.iter().find(|(known, _)| *known == pointer) {
         return Lookup::Filled(Access::Text(column));
     }

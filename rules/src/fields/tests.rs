@@ -51,6 +51,10 @@ fn arguments_are_those_that_the_collector_writes() {
     let names = lines.flat_map(str::split_whitespace).filter_map(|word| Some(word.split_once('=')?.0));
     let names: std::collections::BTreeSet<&str> = names.collect();
     assert!(names.len() > 50);
+    let calls = written.rsplit("---\n").next().unwrap().lines().filter_map(|line| line.split(' ').next());
+    let calls: std::collections::BTreeSet<&str> = calls.chain(["procexit"]).collect();
+    let starred = include_str!("events.txt").split_whitespace().filter_map(|name| name.strip_suffix('*'));
+    assert_eq!(starred.collect::<std::collections::BTreeSet<_>>(), calls);
     for name in names {
         assert!(syscall::ARGUMENTS.contains(&name), "{name}");
         assert!(matches!(access(Source::Syscall, &format!("evt.arg.{name}"), None), Lookup::Filled(_)));

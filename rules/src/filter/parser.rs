@@ -17,6 +17,16 @@ pub fn parse(text: &str) -> Result<Expr, FilterError> {
     Err(parser.cursor.error(format!("unexpected {found:?}: 'and', 'or' or the end was expected")))
 }
 
+/// Reads the function over fields that a text begins with, e.g. `toupper(proc.name)`,
+/// and how many bytes it takes; `None` where there is none.
+pub(crate) fn parse_transformed(text: &str) -> Result<Option<(Operand, usize)>, FilterError> {
+    let mut parser = Parser { cursor: Cursor::new(text), depth: 0 };
+    match parser.operand(false)? {
+        None | Some(Operand::Field(_)) => Ok(None),
+        Some(operand) => Ok(Some((operand, parser.cursor.at()))),
+    }
+}
+
 struct Parser<'a> {
     cursor: Cursor<'a>,
     depth: usize,

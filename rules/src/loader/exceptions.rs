@@ -86,6 +86,19 @@ fn read_entry(node: &Node) -> Result<Entry, Refused> {
 // === impl Exception ===
 
 impl Exception {
+    /// The fields that it compares, as written.
+    pub(super) fn field_names(&self) -> impl Iterator<Item = &str> {
+        let entries = match &self.fields {
+            Some(Entry::Many(fields)) => fields.as_slice(),
+            Some(one) => std::slice::from_ref(one),
+            None => &[],
+        };
+        entries.iter().filter_map(|entry| match entry {
+            Entry::One(field) => Some(field.as_str()),
+            Entry::Many(_) => None,
+        })
+    }
+
     /// Fills in the default operators and checks that the parts fit.
     pub(super) fn complete(&mut self) -> Result<(), Refused> {
         let refused = |message: String| Err(Refused::contradiction(self.at, message));
@@ -191,11 +204,19 @@ fn operand(comp: &str, value: &Entry) -> String {
             });
             format!("({})", texts.collect::<Vec<_>>().join(", "))
         }
-        Entry::One(text) if modified(comp) || Op::named(comp).is_some_and(Op::is_list) => {
-            if text.starts_with('(') { text.clone() } else { format!("({})", quote_if_spaced(text)) }
+        Entry::One(text) if text.starts_with('(') && is_list(comp) => text.clone(),
+        // Several items, or lists, in one text, as Falco takes them.
+        Entry::One(text) if text.contains(',') && Op::named(comp).is_some_and(Op::is_list) => {
+            format!("({text})")
         }
+        Entry::One(text) if is_list(comp) => format!("({})", quote_if_spaced(text)),
         Entry::One(text) => quote_if_spaced(text),
     }
+}
+
+/// Whether values are a list on the right of it.
+fn is_list(comp: &str) -> bool {
+    modified(comp) || Op::named(comp).is_some_and(Op::is_list)
 }
 
 /// Whether this is a text operator with a modifier, e.g. `startswith oneof`.

@@ -8,6 +8,7 @@ use super::exceptions::quote_if_spaced;
 use super::{Place, Refused, Report, Rule, RuleSet, Source};
 use crate::compile::{self, evttype};
 use crate::diagnostic::Code;
+use crate::fields::{self, events};
 use crate::filter::{self, Check, Expr, Op, Value};
 use crate::output::Output;
 use crate::yaml::Mark;
@@ -156,6 +157,9 @@ impl<'a> Expander<'a> {
         source: Source,
         report: &mut Report,
     ) -> Result<Option<Rule>, Refused> {
+        if !exception_fields(info, source, report) {
+            return Ok(None);
+        }
         let mut text = info.condition.value.clone();
         if !info.exceptions.is_empty() {
             text = format!("({text})");
@@ -177,6 +181,9 @@ impl<'a> Expander<'a> {
         if source == Source::Syscall && info.warn_evttypes && evttype::types(&condition).is_unbounded() {
             let message = "the rule looks at events of every type, name some with evt.type";
             report.add(&info.place, Code::NoEvttype, message);
+        }
+        if source == Source::Syscall {
+            unrecorded_warning(&condition, info, report);
         }
         Ok(Some(Rule {
             name: info.name.clone(),
@@ -426,6 +433,39 @@ fn check_warnings(condition: &Expr, info: &RuleInfo, report: &mut Report) {
         let message = format!("{text:?} is compared as a text; to compare with the field write val({text})");
         report.add_at(&info.place, Code::ConditionWarning, message, at, text.len());
     }
+}
+
+/// A rule all of whose event types are such that no collector records them never
+/// matches, but over rows that others wrote.
+fn unrecorded_warning(condition: &Expr, info: &RuleInfo, report: &mut Report) {
+    let types = evttype::types(condition);
+    let names = types.names();
+    if types.is_unbounded() || names.is_empty() || names.iter().any(|name| events::is_recorded(name)) {
+        return;
+    }
+    let names = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let message = format!("collectors record no events of the type {names}: nothing of theirs will match");
+    report.add(&info.place, Code::Extension, message);
+}
+
+/// Whether the fields of all exceptions are known; they are told even of one that
+/// has no values yet, and so does no harm before somebody adds some.
+fn exception_fields(info: &RuleInfo, source: Source, report: &mut Report) -> bool {
+    let mut all_known = true;
+    for exception in &info.exceptions {
+        for field in exception.field_names() {
+            let name = field.split('[').next().unwrap_or_default();
+            if name.contains('(') || fields::is_known_in(source, name) {
+                continue;
+            }
+            let code = if info.skip_if_unknown { Code::UnknownFilter } else { Code::CompileCondition };
+            let message =
+                format!("exception {:?}: the source {source} has no field {name:?}", exception.name);
+            report.add_at(&info.place, code, message, exception.at, 1);
+            all_known = false;
+        }
+    }
+    all_known
 }
 
 /// A comparison with a domain name is of the time at which it is made.

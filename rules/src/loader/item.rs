@@ -162,6 +162,11 @@ fn rule(
         return override_rule(node, &name, &appended, &replaced, place, into, report);
     }
     if append {
+        if ["condition", "exceptions"].iter().all(|key| node.get(key).is_none()) {
+            let message =
+                "an appended rule must have a condition or exceptions; for other keys use 'override'";
+            return Err(Refused::shape(node.start, message));
+        }
         let update = update(node, &["condition", "exceptions"], true, place, report)?;
         return into.defined_rule(&name, place)?.append(update);
     }

@@ -163,13 +163,17 @@ fn files_and_conditions_that_are_too_large_or_too_deep_are_refused_with_a_messag
 }
 
 #[test]
-fn a_priority_is_read_in_any_case_and_by_its_beginning() {
-    for (text, priority) in
-        [("INFO", Priority::Informational), ("warning", Priority::Warning), ("crit", Priority::Critical)]
-    {
+fn a_priority_is_read_in_any_case_and_whole() {
+    for (text, priority) in [
+        ("INFO", Priority::Informational),
+        ("warning", Priority::Warning),
+        ("Informational", Priority::Informational),
+    ] {
         assert_eq!(text.parse(), Ok(priority));
     }
-    assert!("".parse::<Priority>().is_err() && "URGENT".parse::<Priority>().is_err());
+    for text in ["", "URGENT", "crit", "E", "warn"] {
+        assert!(text.parse::<Priority>().is_err(), "{text}");
+    }
 }
 
 #[test]

@@ -99,6 +99,13 @@ const MATCHES: &[(&str, &[usize])] = &[
     ("proc.cmdline contains allof (sh, id)", &[SHELL]),
     ("proc.cmdline contains oneof (sh, id)", &[]),
     ("fd.num = val(evt.rawres)", &[OPEN]),
+    // Ports by name.
+    ("fd.sport = https", &[IPV4]),
+    ("fd.port in (http, smtp)", &[IPV6]),
+    // RE2's POSIX syntax, not that of the regex crate.
+    ("proc.args regex '-c [^[]+'", &[SHELL]),
+    ("proc.args regex '-c[ &&~]id'", &[SHELL]),
+    ("proc.name glob '[[:lower:]]h'", &[SHELL]),
     // Options among arguments; a null among them leaves none.
     ("getopt((proc.args, proc.name), 'c:')[c] = ' id'", &[SHELL]),
     ("getopt((\"-x\", \"-c\", proc.name), \"c:\")[c] in (sh, CAT)", &[SHELL, OPEN]),
@@ -190,6 +197,16 @@ fn conditions_that_falco_refuses_are_refused_by_what_is_wrong() {
         ("getopt((proc.args), 'c:')[cd] = id", "its letter"),
         ("getopt((proc.args), 'c:') = c", "a list"),
         ("proc.name = \"sh", "a value"),
+        ("evt.type = opne", "\"opne\""),
+        ("evt.type in (open, foo)", "\"foo\""),
+        ("proc.aname = val(proc.name)", "cannot compare these two"),
+        ("proc.name = val(proc.aname)", "cannot compare these two"),
+        ("tolower(proc.aname) = bash", "any ancestor's"),
+        ("concat(proc.aname, 'x') = bashx", "any ancestor's"),
+        ("join(',', (fd.ip)) = x", "either end's"),
+        ("toupper(fd.sip.name) = A", "a name's addresses"),
+        ("fd.num = http", "http is no number"),
+        ("proc.name regex '[[:nosuch:]]'", "[:nosuch:]"),
         ("no_such_macro and evt.type = open", "no_such_macro"),
     ] {
         let text = rule(condition);
@@ -237,6 +254,10 @@ fn exceptions_mean_what_falco_reads_in_them() {
         ),
         (exception("fields: proc.name, values: [[sh]]"), Err("flat list")),
         (exception("fields: proc.nam, values: [sh]"), Err("proc.nam")),
+        (exception("fields: proc.nam"), Err("proc.nam")),
+        (exception("fields: [proc.name], comps: [in], values: [['sh, CAT']]"), Ok(vec![FAILED])),
+        (exception("fields: [fd.name], comps: [pmatch], values: [['/x, /etc']]"), Ok(vec![SHELL])),
+        (exception("fields: [proc.cmdline], comps: [in], values: [['sh -c id']]"), Ok(vec![OPEN, FAILED])),
         (exception("values: [sh]"), Err("no fields")),
     ] {
         is_read_as(&text, expected);
@@ -275,6 +296,7 @@ fn overrides_mean_what_falco_reads_in_them() {
             ),
             Ok(vec![SHELL]),
         ),
+        (format!("{defined}- rule: R\n  append: true\n  tags: [x]\n"), Err("use 'override'")),
         (format!("{defined}- rule: R\n  enabled: false\n  override: {{enabled: replace}}\n"), Ok(vec![])),
         (
             format!(
