@@ -62,6 +62,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// Of a thread: parsers of what others write recurse. What is not used takes no memory.
+const STACK_BYTES: usize = 8 << 20;
+
 fn run(cli: Cli) -> Result<(), Failure> {
     log_to_stderr(&cli.global.log)?;
     // One crypto provider for every TLS connection this process makes or takes.
@@ -72,6 +75,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     privileges::give_up(&cli)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_stack_size(STACK_BYTES)
         .build()
         .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
     runtime.block_on(dispatch(cli))

@@ -15,6 +15,7 @@ mod admission;
 mod ask;
 mod lane;
 mod memory;
+mod projections;
 mod pushdown;
 mod running;
 mod session;
@@ -428,8 +429,9 @@ impl Engine {
     ) -> Result<Described, QueryError> {
         let limits = Limits::of(&self.config, Endpoint::Report, &Ask::default());
         let planning = AbortOnDropHandle::new(lane.handle().spawn(async move {
+            let (admitted, arguments) = admitted.described()?;
             let (_, plan) = plan(&session, admitted).await?;
-            let parameters = Parameter::all_of(&plan)?;
+            let parameters = Parameter::all_of(&plan, arguments)?;
             let plan = match params.is_empty() {
                 true => plan,
                 false => params.fill(plan)?,
@@ -537,7 +539,7 @@ async fn open(
     limits: &Limits,
     ended: &CancellationToken,
 ) -> Result<SendableRecordBatchStream, QueryError> {
-    let (state, plan) = plan(session, admitted).await?;
+    let (state, plan) = plan(session, admitted.filled(&params)?).await?;
     let plan = limits.applied(params.fill(plan)?)?;
     let task = state.task_ctx();
     let physical = DataFrame::new(state, plan).create_physical_plan().await?;

@@ -8,6 +8,7 @@
 //!   to_regclass('syscalls'), …          names and their object ids               names
 //!   format('%I', …), set_config(…)      clients' texts                           texts
 //!   obj_description(oid, 'pg_class')    what the tables' own page says           describe
+//!   replace(…), a || b, …             the engine's, of bounded answers               growth
 //!   event_argument(evt_arg, 'flags')    a system call's argument by its name     event_argument
 //! ```
 //!
@@ -18,6 +19,7 @@
 mod describe;
 mod event_argument;
 mod fixed;
+pub(crate) mod growth;
 pub(crate) mod names;
 mod privilege;
 mod server;

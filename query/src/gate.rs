@@ -3,13 +3,19 @@
 //! What is not named here is refused before anything is planned, so a new kind
 //! of statement in the parser or the engine is closed until somebody opens it.
 
+mod arguments;
+pub(crate) mod depth;
+mod size;
+
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{Query, Select, SetExpr, Statement, TableFactor, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 
+use crate::engine::Params;
 use crate::{Code, QueryError, Role};
+pub(crate) use arguments::Argument;
 
 /// How deep a statement may nest.
 const MAX_DEPTH: usize = 50;
@@ -43,10 +49,37 @@ impl Admitted {
     pub(crate) fn into_statement(self) -> Parsed {
         self.statement
     }
+
+    /// With values in the places of parameters that are arguments of a function that
+    /// makes a table; the others the plan has places for.
+    pub(crate) fn filled(mut self, params: &Params) -> Result<Self, QueryError> {
+        if let Some(statement) = self.inner() {
+            arguments::fill(statement, params)?;
+        }
+        Ok(self)
+    }
+
+    /// The same to be described only, and those parameters.
+    pub(crate) fn described(mut self) -> Result<(Self, Vec<Argument>), QueryError> {
+        let found = self.inner().map(arguments::describe).transpose()?;
+        Ok((self, found.unwrap_or_default()))
+    }
+
+    fn inner(&mut self) -> Option<&mut Statement> {
+        let parsed = match &mut self.statement {
+            Parsed::Explain(explain) => explain.statement.as_mut(),
+            other => other,
+        };
+        match parsed {
+            Parsed::Statement(statement) => Some(statement),
+            _ => None,
+        }
+    }
 }
 
 /// Parses a text and admits its one statement, or says why not.
 pub(crate) fn admit(role: Role, sql: &str) -> Result<Admitted, QueryError> {
+    depth::check(sql)?;
     let parser =
         DFParserBuilder::new(sql).with_dialect(&PostgreSqlDialect {}).with_recursion_limit(MAX_DEPTH);
     let mut statements = match parser.build()?.parse_statements() {
@@ -94,7 +127,7 @@ fn check_sql(statement: &Statement) -> Result<(), QueryError> {
         other => return Err(refused_kind(&other.to_string())),
     }
     match statement.visit(&mut Inside) {
-        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Continue(()) => size::check(statement),
         ControlFlow::Break(error) => Err(error),
     }
 }

@@ -26,7 +26,7 @@ mod sessions;
 use std::sync::Arc;
 
 use bailiwick_proto::Column;
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
 use datafusion::prelude::SessionContext;
@@ -71,6 +71,21 @@ struct Definition {
 /// Functions by which people call for the rest.
 pub(crate) const TABLE_FUNCTIONS: [&str; 3] =
     [TableFunction::AuditTrail.name(), TableFunction::Chargeback.name(), TableFunction::ProcessTree.name()];
+
+/// The type of an argument of one of the functions that make a table, by position;
+/// `None` of other functions.
+pub(crate) fn argument_type(function: &str, position: usize) -> Option<DataType> {
+    let text = DataType::Utf8;
+    if function == crate::history::FALCO_MATCHES {
+        return Some(text);
+    }
+    let named = |known: TableFunction| known.name() == function;
+    if named(TableFunction::Chargeback) {
+        return Some(bounded::time_type());
+    }
+    let is_ours = named(TableFunction::AuditTrail) || named(TableFunction::ProcessTree);
+    is_ours.then(|| if position == 0 { text } else { bounded::time_type() })
+}
 
 // === impl View ===
 

@@ -6,6 +6,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::logical_expr::LogicalPlan;
 
+use crate::gate::Argument;
 use crate::{Code, QueryError, text};
 
 /// Parameters that a statement may have.
@@ -80,7 +81,7 @@ impl Params {
     /// The plan with values in its parameters' places. Every parameter needs
     /// one; a value that no parameter asks for is left alone.
     pub(crate) fn fill(self, plan: LogicalPlan) -> Result<LogicalPlan, QueryError> {
-        let wanted = Parameter::all_of(&plan)?;
+        let wanted = Parameter::all_of(&plan, Vec::new())?;
         if let Some(missing) = wanted.iter().find(|parameter| !self.has(&parameter.name)) {
             return Err(self.missing(&wanted, missing));
         }
@@ -91,10 +92,15 @@ impl Params {
     }
 
     fn has(&self, wanted: &str) -> bool {
+        self.value(wanted).is_some()
+    }
+
+    /// The value of a parameter like `$1` or `$from`.
+    pub(crate) fn value(&self, wanted: &str) -> Option<&ScalarValue> {
         let name = wanted.trim_start_matches('$');
         match self {
-            Self::Numbered(values) => number(wanted).is_some_and(|number| number <= values.len()),
-            Self::Named(values) => values.iter().any(|(known, _)| known == name),
+            Self::Numbered(values) => number(wanted).and_then(|number| values.get(number - 1)),
+            Self::Named(values) => values.iter().find(|(known, _)| known == name).map(|(_, value)| value),
         }
     }
 
@@ -131,11 +137,17 @@ impl Parameter {
         number(&self.name).is_some()
     }
 
-    /// A plan's parameters: `$1` to the highest number, then names in their order.
-    pub(crate) fn all_of(plan: &LogicalPlan) -> Result<Vec<Self>, QueryError> {
+    /// A plan's parameters: `$1` to the highest number, then names in their order;
+    /// with those that it has no places for.
+    pub(crate) fn all_of(plan: &LogicalPlan, others: Vec<Argument>) -> Result<Vec<Self>, QueryError> {
         let mut numbered: Vec<Self> = Vec::new();
-        let mut named = Vec::new();
-        for (name, kind) in plan.get_parameter_types()? {
+        let mut named: Vec<Self> = Vec::new();
+        let mut known = plan.get_parameter_types()?;
+        for (name, kind) in others {
+            let known = known.entry(name).or_default();
+            known.get_or_insert(kind);
+        }
+        for (name, kind) in known {
             let kind = kind.map(text::plain_type);
             match number(&name) {
                 Some(number) => {

@@ -20,6 +20,9 @@ const NICE: libc::c_int = 15;
 /// How long a thread for blocking calls stays when there are none.
 const BLOCKING_STAYS: Duration = Duration::from_secs(2);
 
+/// Planning recurses into a statement's tree; what is not used takes no memory.
+const STACK_BYTES: usize = 16 << 20;
+
 /// Threads for blocking calls, e.g. reads of a bucket that is a folder.
 const MAX_BLOCKING: usize = 16;
 
@@ -51,6 +54,7 @@ impl Lane {
         let (started, ended) = (Arc::clone(&threads), Arc::clone(&threads));
         let runtime = Builder::new_multi_thread()
             .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
             .thread_keep_alive(BLOCKING_STAYS)
             .max_blocking_threads(MAX_BLOCKING)
             .on_thread_start(move || started.joined())

@@ -83,11 +83,13 @@ impl Template {
             .with_config(session_config())
             .with_runtime_env(Arc::clone(&environment))
             .with_physical_optimizer_rules(super::pushdown::rules())
+            .with_analyzer_rule(Arc::new(super::projections::KeptApart))
             .build();
         let mut state = state;
         for name in UNBOUNDED {
             state.deregister_udf(name)?;
         }
+        functions::growth::bound(&mut state)?;
         state.register_udf(Arc::new(functions::of_views()))?;
         let (state, prices) = (Arc::new(state), ServerPrices::open(config.prices_file.clone())?);
         Ok(Self { lake, state, environment, prices, rules: RulesInUse::default(), grants })

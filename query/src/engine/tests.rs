@@ -240,3 +240,39 @@ async fn a_report_charges_what_the_principal_sees() {
     let json = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<crate::Chargeback>(&json).unwrap(), report);
 }
+
+/// Goal: a step that is taken twice counts twice. The engine's own optimizer takes one
+/// of two like projections away.
+#[tokio::test]
+async fn like_steps_on_top_of_each_other_all_count() {
+    let mut bucket = Bucket::new().await;
+    bucket.wal(&[(Table::Losses, losses("acme", 1..=3))]).await;
+    let served = bucket.serve(&Config::default());
+    for (sql, expected) in [
+        (
+            "SELECT sum(n) FROM (SELECT n + 1 AS n FROM (SELECT n + 1 AS n FROM (SELECT count AS n FROM losses)))",
+            "12",
+        ),
+        (
+            "WITH a AS (SELECT count AS n FROM losses), b AS (SELECT n * 2 AS n FROM a), c AS (SELECT n * 2 AS n FROM b), \
+          d AS (SELECT n * 2 AS n FROM c) SELECT sum(n) FROM d",
+            "48",
+        ),
+        (
+            "SELECT sum(a), sum(b) FROM (SELECT b AS a, a + 1 AS b FROM (SELECT b AS a, a + 1 AS b FROM \
+          (SELECT b AS a, a + 1 AS b FROM (SELECT count AS a, 0 AS b FROM losses))))",
+            "3 12",
+        ),
+        (
+            "SELECT max(length(x)) FROM (SELECT x || x AS x FROM (SELECT x || x AS x FROM (SELECT x || x AS x FROM \
+          (SELECT reason AS x FROM losses))))",
+            "72",
+        ),
+        (
+            "SELECT DISTINCT x FROM (SELECT x AS x FROM (SELECT x AS x FROM (SELECT reason AS x FROM losses)))",
+            "ring_full",
+        ),
+    ] {
+        assert_eq!(served.text(&tenant("acme"), sql).await, expected, "{sql}");
+    }
+}

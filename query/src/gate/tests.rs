@@ -105,7 +105,63 @@ fn one_statement_and_not_more_and_not_less() {
 #[test]
 fn nesting_has_an_end() {
     let deep = format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000));
+    assert_eq!(code(Role::Tenant, &deep), Some(Code::TooLarge));
+    let deep = format!("SELECT {}1{}", "(".repeat(100), ")".repeat(100));
     assert_eq!(code(Role::Tenant, &deep), Some(Code::Syntax));
+}
+
+#[test]
+fn what_planning_would_blow_up_is_refused() {
+    let doubling = |times: u32| {
+        let more = |n| format!(", a{n} AS (SELECT l.x FROM a{0} l, a{0} r)", n - 1);
+        let more: String = (1..=times).map(more).collect();
+        format!("WITH a0 AS (SELECT 1 AS x){more} SELECT count(*) FROM a{times}")
+    };
+    assert_eq!(code(Role::Tenant, &doubling(8)), None);
+    assert_eq!(code(Role::Tenant, &doubling(10)), Some(Code::TooLarge));
+    assert_eq!(code(Role::Tenant, &doubling(80)), Some(Code::TooLarge));
+    // The same by subqueries of the one before.
+    let inner = |n| {
+        format!(
+            ", A{n} AS (SELECT * FROM (SELECT * FROM a{0}) l, a{0} r WHERE EXISTS (SELECT 1 FROM a{0}))",
+            n - 1
+        )
+    };
+    let inner: String = (1..=9).map(inner).collect();
+    let nested = format!("WITH a0 AS (SELECT 1 AS x){inner} SELECT count(*) FROM a9");
+    assert_eq!(code(Role::Tenant, &nested), Some(Code::TooLarge));
+    let long = |times: u32| {
+        let more: String = (1..=times).map(|n| format!(", a{n} AS (SELECT * FROM a{})", n - 1)).collect();
+        format!("WITH a0 AS (SELECT 1 AS x){more} SELECT * FROM a{times}")
+    };
+    assert_eq!(code(Role::Tenant, &long(100)), None, "a chain that does not grow");
+    let tables = |count: usize| format!("SELECT 1 FROM {}", vec!["losses"; count].join(", "));
+    assert_eq!(
+        (code(Role::Tenant, &tables(100)), code(Role::Tenant, &tables(600))),
+        (None, Some(Code::TooLarge))
+    );
+    let columns = |count: usize| (0..count).map(|n| format!("count + {n}")).collect::<Vec<_>>().join(", ");
+    let group = |by: &str| format!("SELECT count(*) FROM losses GROUP BY {by}");
+    for (by, expected) in [
+        (format!("CUBE ({})", columns(12)), None),
+        (format!("CUBE ({})", columns(13)), Some(Code::TooLarge)),
+        (format!("CUBE ({})", columns(200)), Some(Code::TooLarge)),
+        (format!("CUBE ({0}), CUBE ({0})", columns(7)), Some(Code::TooLarge)),
+        (format!("ROLLUP ({})", columns(20)), None),
+    ] {
+        assert_eq!(code(Role::Tenant, &group(&by)), expected, "{by}");
+    }
+}
+
+#[test]
+fn what_the_planner_writes_twice_nests_no_deeper_than_it_may() {
+    for (open, close) in [("coalesce(", ", 1)"), ("NULLIF(", ", 1)"), ("(", " BETWEEN 1 AND 2)")] {
+        let nested = |depth: usize| format!("SELECT {}1{}", open.repeat(depth), close.repeat(depth));
+        assert_eq!(code(Role::Tenant, &nested(10)), None, "{open}");
+        assert_eq!(code(Role::Tenant, &nested(11)), Some(Code::TooLarge), "{open}");
+    }
+    let wide = format!("SELECT {} FROM losses", vec!["coalesce(count, 1)"; 300].join(", "));
+    assert_eq!(code(Role::Tenant, &wide), None);
 }
 
 /// The same statement as somebody would disguise it.

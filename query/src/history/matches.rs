@@ -84,6 +84,8 @@ impl TableFunctionImpl for FalcoMatches {
         let chosen = match args.exprs() {
             [] => RuleSet::clone(&rules),
             [Expr::Literal(name, _)] => only(&rules, name.try_as_str().flatten().unwrap_or_default())?,
+            // Only described, not run.
+            [Expr::Placeholder(_)] => RuleSet::clone(&rules),
             _ => return Err(plan_datafusion_err!("{NAME} takes the name of one rule, as a text")),
         };
         Ok(Arc::new(Matches { tables: self.tables.clone(), book: Arc::new(Rulebook::new(&chosen)) }))

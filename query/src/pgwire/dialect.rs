@@ -23,6 +23,8 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
+use crate::gate::depth;
+
 static UPSTREAM: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
 
 /// Words that only occur in statements that need a look.
@@ -62,7 +64,7 @@ fn concerns(text: &str) -> bool {
 
 /// A statement as the engine can plan it.
 pub(super) fn translate(text: &str) -> String {
-    if !concerns(text) {
+    if !concerns(text) || depth::check(text).is_err() {
         return text.to_owned();
     }
     // Its table of whole queries works on text; the rest of it on the syntax tree.

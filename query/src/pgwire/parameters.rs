@@ -16,6 +16,8 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use pgwire::api::Type;
 
+use crate::gate::depth;
+
 /// What a statement's text says of its parameters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Told {
@@ -53,7 +55,7 @@ pub(super) fn told(text: &str) -> Told {
 /// Gives types to parameters that the engine finds none for. `given` are the client's.
 pub(super) fn fitted(sql: String, given: &dyn Fn(usize) -> Option<Type>) -> Fitted {
     let as_it_is = |sql| Fitted { sql, described: None, arrays: Vec::new() };
-    if !sql.contains('$') {
+    if !sql.contains('$') || depth::check(&sql).is_err() {
         return as_it_is(sql);
     }
     let Ok(mut statements) = Parser::parse_sql(&PostgreSqlDialect {}, &sql) else { return as_it_is(sql) };

@@ -28,8 +28,9 @@ impl<'a> Arguments<'a> {
     /// The next one, a text or null.
     pub(super) fn text(&mut self, name: &str) -> DfResult<Option<String>> {
         match self.next(name)? {
-            value if value.is_null() => Ok(None),
-            value => match value.try_as_str().flatten() {
+            None => Ok(None),
+            Some(value) if value.is_null() => Ok(None),
+            Some(value) => match value.try_as_str().flatten() {
                 Some(text) => Ok(Some(text.to_owned())),
                 None => Err(self.wrong(&format!("{name} is no text"))),
             },
@@ -39,6 +40,7 @@ impl<'a> Arguments<'a> {
     /// The next two, from one moment to a later one.
     pub(super) fn period(&mut self) -> DfResult<Period> {
         let (from_us, to_us) = (self.moment("from")?, self.moment("to")?);
+        let Some((from_us, to_us)) = from_us.zip(to_us) else { return Ok(Period::ALL) };
         match from_us < to_us {
             true => Ok(Period { from_us, to_us }),
             false => Err(self.wrong("from must lie before to")),
@@ -50,22 +52,33 @@ impl<'a> Arguments<'a> {
         if self.left.is_empty() { Ok(None) } else { self.period().map(Some) }
     }
 
-    fn moment(&mut self, name: &str) -> DfResult<i64> {
-        let value = self.next(name)?;
+    fn moment(&mut self, name: &str) -> DfResult<Option<i64>> {
+        let Some(value) = self.next(name)? else { return Ok(None) };
         let time = value.cast_to(&time_type()).ok();
         match time.filter(|_| !value.data_type().is_numeric()) {
-            Some(ScalarValue::TimestampMicrosecond(Some(us), _)) => Ok(us),
+            Some(ScalarValue::TimestampMicrosecond(Some(us), _)) => Ok(Some(us)),
             _ => Err(self.wrong(&format!("{name} is no time; write e.g. '2026-11-24T10:00:00Z'"))),
         }
     }
 
-    fn next(&mut self, name: &str) -> DfResult<&'a ScalarValue> {
-        match self.left {
-            [Expr::Literal(value, _), rest @ ..] => {
-                self.left = rest;
-                Ok(value)
-            }
-            _ => Err(self.wrong(&format!("{name} must be a constant"))),
+    /// A constant; `None` for a parameter, which only a call that is described has.
+    fn next(&mut self, name: &str) -> DfResult<Option<ScalarValue>> {
+        let Some((first, rest)) = self.left.split_first() else {
+            return Err(self.wrong(&format!("{name} is missing")));
+        };
+        self.left = rest;
+        self.constant(name, first)
+    }
+
+    fn constant(&self, name: &str, given: &Expr) -> DfResult<Option<ScalarValue>> {
+        match given {
+            Expr::Literal(value, _) => Ok(Some(value.clone())),
+            Expr::Placeholder(_) => Ok(None),
+            Expr::Cast(cast) => match self.constant(name, &cast.expr)? {
+                Some(value) => value.cast_to(cast.field.data_type()).map(Some),
+                None => Ok(None),
+            },
+            _ => Err(self.wrong(&format!("{name} must be a constant or a parameter"))),
         }
     }
 
@@ -110,7 +123,7 @@ mod tests {
             (lit("2026-01-01"), lit(5), "to is no time"),
             (null(), lit("2026-01-01"), "from is no time"),
             (lit("2026-01-02"), lit("2026-01-01"), "from must lie before to"),
-            (lit("2026-01-02"), datafusion::logical_expr::col("a"), "to must be a constant"),
+            (lit("2026-01-02"), datafusion::logical_expr::col("a"), "to must be a constant or a parameter"),
         ] {
             let error = period(from, to).unwrap_err();
             assert!(error.contains(told) && error.contains("f(from, to)"), "{error}");

@@ -41,5 +41,12 @@ FROM (
     time, tenant, 'query', principal, sql, endpoint, outcome, cluster, node, NULL, NULL, NULL, query_id
   FROM queries
   WHERE time >= $from AND time < $to
-    AND ($tenant IS NULL OR tenant = $tenant OR array_has(tenant_scope, $tenant) OR strpos(sql, $tenant) > 0)
+    AND (
+      $tenant IS NULL OR tenant = $tenant OR array_has(tenant_scope, $tenant)
+      -- It names the tenant, and not one whose name only begins or ends so.
+      OR (
+        $tenant <> '' AND strpos(sql, $tenant) > 0
+        AND strpos(concat(' ', regexp_replace(sql, '[^A-Za-z0-9_-]+', ' ', 'g'), ' '), concat(' ', $tenant, ' ')) > 0
+      )
+    )
 )

@@ -267,3 +267,61 @@ async fn a_tree_has_bounds() {
     let leaf = "SELECT count(*) FROM process_tree('b-7-7')";
     assert_eq!(served.text(&tenant("acme"), leaf).await, "1");
 }
+
+#[tokio::test]
+async fn arguments_may_be_parameters() {
+    use datafusion::common::ScalarValue;
+
+    use crate::engine::{Ask, Params};
+
+    let bucket = Bucket::new().await;
+    let served = bucket.serve(&Config::default());
+    let us = |us| ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into()));
+    let text = |text: &str| ScalarValue::from(text);
+    for (sql, values, kinds) in [
+        ("SELECT * FROM process_tree($1)", vec![text("b-1-1")], "Utf8"),
+        ("SELECT * FROM process_tree($1) WHERE exec_id = $2", vec![text("b-1-1"), text("x")], "Utf8 Utf8"),
+        (
+            "SELECT * FROM chargeback($1, $2)",
+            vec![us(1_795_000_000_000_000), us(1_795_100_000_000_000)],
+            "Timestamp Timestamp",
+        ),
+        (
+            "SELECT * FROM chargeback(CAST($1 AS text), $2)",
+            vec![text("2026-11-24"), text("2026-11-25")],
+            "Timestamp Timestamp",
+        ),
+        (
+            "SELECT * FROM audit_trail($1, '2026-11-24', $2)",
+            vec![text("it's"), text("2026-11-25T10:00:00Z")],
+            "Utf8 Timestamp",
+        ),
+        ("SELECT * FROM falco_matches($1)", vec![text("no such rule")], "Utf8"),
+        (
+            "SELECT * FROM generate_series($1, $2)",
+            vec![ScalarValue::from(1_i64), ScalarValue::from(3_i64)],
+            "Int64 Int64",
+        ),
+    ] {
+        let ask = Ask::new(sql);
+        let described = served.engine.describe(&tenant("acme"), crate::Endpoint::Http, ask).await;
+        let (_, parameters) = described.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let told = parameters.iter().map(|parameter| match &parameter.kind {
+            Some(datafusion::arrow::datatypes::DataType::Timestamp(..)) => "Timestamp".to_owned(),
+            Some(kind) => kind.to_string(),
+            None => "?".to_owned(),
+        });
+        assert_eq!(told.collect::<Vec<_>>().join(" "), kinds, "{sql}");
+        let ask = Ask::new(sql).with(Params::Numbered(values));
+        let answer = served.engine.ask(&tenant("acme"), crate::Endpoint::Http, ask).await;
+        match answer {
+            Ok(running) => drop(futures::TryStreamExt::try_collect::<Vec<_>>(running).await.unwrap()),
+            Err(error) => {
+                assert!(sql.contains("falco") && error.to_string().contains("no such rule"), "{sql}: {error}")
+            }
+        }
+    }
+    let named = Ask::new("SELECT count(*) FROM process_tree($exec)");
+    let missing = served.engine.ask(&tenant("acme"), crate::Endpoint::Http, named).await.err().unwrap();
+    assert!(missing.to_string().contains("$exec"), "{missing}");
+}

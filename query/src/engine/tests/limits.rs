@@ -142,3 +142,84 @@ async fn what_is_out_of_time_really_ends() {
         eprintln!("ended after {:?}: {sql}", began.elapsed());
     }
 }
+
+/// Goal: no chain that is let in overflows a stack, wherever it is walked. Method: the
+/// longest of each kind that is let in is asked, on threads as small as they come; a
+/// stack that overflows ends the process.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_chains_are_planned_and_longer_ones_refused() {
+    let served = Bucket::new().await.serve(&Config::default());
+    for (start, unit, end) in [
+        ("SELECT 1", "+1", ""),
+        ("SELECT 'a'", "||'a'", ""),
+        ("SELECT 1 WHERE true", " AND true", ""),
+        ("SELECT 1 FROM losses WHERE count = 1", " OR count = 1", ""),
+        ("SELECT 1", " IS NULL", ""),
+        ("SELECT 'a'", " LIKE 'a'", ""),
+        ("SELECT 1", "::int", ""),
+        ("SELECT [1]", "[1]", ""),
+        ("SELECT NULL::int", "[]", ""),
+        ("SELECT 'a'", " -> 'a'", ""),
+        ("SELECT ", "x -> ", "x"),
+        ("SELECT 1", " UNION ALL SELECT 1", ""),
+        ("SELECT 1", " UNION SELECT 1", ""),
+        ("SELECT 1", " EXCEPT SELECT 1", ""),
+        ("SELECT 1", " BETWEEN 1 AND 1", ""),
+        ("SELECT now()", " AT TIME ZONE 'UTC'", ""),
+        ("SELECT ", "INTERVAL ", "'1 day'"),
+        ("", "EXPLAIN ", "SELECT 1"),
+        ("SELECT ", "NOT ", "true"),
+        ("SELECT ", "- ", "1"),
+    ] {
+        let text = |count: usize| format!("{start}{}{end}", unit.repeat(count));
+        let longest = (1..=600).rev().find(|count| crate::gate::depth::check(&text(*count)).is_ok()).unwrap();
+        assert!(longest < 600, "{unit} is not bounded");
+        let _ = served.ask(&tenant("acme"), &text(longest)).await;
+        let long = served.ask(&tenant("acme"), &text(20_000)).await.unwrap_err();
+        assert_eq!(long.code(), Code::TooLarge, "{unit}: {long}");
+    }
+    assert_eq!(served.text(&tenant("acme"), "SELECT 1").await, "1");
+}
+
+#[tokio::test]
+async fn no_function_makes_more_than_it_may() {
+    let mut bucket = Bucket::new().await;
+    bucket.wal(&[(Table::Losses, losses("acme", 1..=60))]).await;
+    let served = bucket.serve(&Config::default());
+    let ten = |call: &dyn Fn(String) -> String| (0..9).fold("'0123456789'".to_owned(), |text, _| call(text));
+    let digits = |text: String| format!("regexp_replace({text}, '.', 'xxxxxxxxxx', 'g')");
+    let doubled: String = (0..20).fold("SELECT reason AS x FROM losses".to_owned(), |from, _| {
+        format!("SELECT x || x AS x FROM ({from})")
+    });
+    for sql in [
+        format!("SELECT length({})", ten(&|text| format!("replace({text}, '0', '0000000000')"))),
+        format!("SELECT length({})", ten(&digits)),
+        format!("SELECT length({}) FROM losses", ten(&digits).replace("'0123456789'", "reason")),
+        format!("SELECT max(length(x)) FROM ({doubled})"),
+        format!("SELECT max(length(x)) FROM ({})", doubled.replace("x || x AS x", "concat(x, x) AS x")),
+        format!("SELECT max(length(x)) FROM ({})", doubled.replace("x || x AS x", "concat_ws(x, x, x) AS x")),
+        format!("SELECT max(length(encode(x, 'hex'))) FROM ({doubled})"),
+        format!(
+            "SELECT length(array_to_string(make_array({}), '{}'))",
+            vec!["'a'"; 3_000].join(","),
+            "x".repeat(60_000)
+        ),
+    ] {
+        let error = match served.ask(&tenant("acme"), &sql).await {
+            Ok(rows) => panic!("{sql}: {rows:?}"),
+            Err(error) => error,
+        };
+        assert_eq!(error.code(), Code::TooLarge, "{}: {error}", &sql[..80]);
+    }
+    for (sql, expected) in [
+        ("SELECT 'a' || 'b', 'a' || NULL IS NULL, 'a' || 1, [1] || [2]", "ab true a1 [1, 2]"),
+        ("SELECT DISTINCT reason || '-' || tenant FROM losses", "ring_full-acme"),
+        ("SELECT DISTINCT replace(reason, 'l', 'LL') FROM losses", "ring_fuLLLL"),
+        ("SELECT DISTINCT regexp_replace(reason, '(.)_(.)', '\\2-\\1') FROM losses", "rinf-gull"),
+        ("SELECT DISTINCT concat(reason, NULL, tenant) FROM losses", "ring_fullacme"),
+        ("SELECT DISTINCT concat_ws('/', reason, tenant) FROM losses", "ring_full/acme"),
+        ("SELECT array_to_string([1, 2], '-'), overlay('abc' placing 'x' from 2)", "1-2 axc"),
+    ] {
+        assert_eq!(served.text(&tenant("acme"), sql).await, expected, "{sql}");
+    }
+}
