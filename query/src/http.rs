@@ -51,7 +51,7 @@ use failed::Failed;
 use format::Format;
 use request::{ChargebackRequest, SqlQuery, SqlRequest};
 
-pub(crate) use serve::serve;
+pub(crate) use serve::{Patience, Server, serve};
 
 /// Room in a body beside the statement, for parameters and price files.
 const BODY_EXTRA_BYTES: usize = 1 << 20;
