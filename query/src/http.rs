@@ -174,7 +174,8 @@ async fn try_rules(
     Caller(principal): Caller,
     Whole(body): Whole,
 ) -> Result<Response, Failed> {
-    let request = request::json(&body)?;
+    let such_as = r#"{"from": "2026-11-01T00:00:00Z", "to": "2026-12-01T00:00:00Z"}"#;
+    let request = request::json(&body, such_as)?;
     Ok(trial::stream(app.engine, principal, request, app.stop).await?)
 }
 
