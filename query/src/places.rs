@@ -2,15 +2,16 @@
 //!
 //! ```text
 //!   accepted ─▶ its address has its share? ─▶ no place is free? ─▶ a place
-//!                its longest silent stranger   anybody's longest silent stranger goes,
-//!                goes, else it is refused      else it waits, and all behind it in the kernel
+//!                its oldest stranger goes,     anybody's oldest stranger goes, else it
+//!                else it is refused            waits, and all behind it in the kernel
 //! ```
 //!
-//! A stranger is a connection that has said nothing yet of what the listener is
-//! for: no request, no login. It costs whoever opens it next to nothing, so it is
-//! worth the least: it goes for one that came later. One that has just come is
-//! left alone for a moment, so that clients that come together do not push each
-//! other out before any of them could speak.
+//! A stranger is a connection of which it is not known whose it is: nobody has
+//! logged in on it. It costs whoever opens it next to nothing, so it is worth the
+//! least: it goes for one that came later, whether it says nothing or asks what
+//! everybody may ask. One that has just come is left alone for a moment, so that
+//! clients that come together do not push each other out before any of them could
+//! log in, and so that probes are answered.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -31,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(crate) enum Counted {
     /// Every one.
     All,
-    /// Those that have not spoken yet.
+    /// Those on which nobody has logged in.
     Strangers,
 }
 
@@ -158,8 +159,8 @@ impl Held {
 // === impl Place ===
 
 impl Place {
-    /// It is no stranger from now on.
-    pub(crate) fn spoke(&self) {
+    /// Somebody has logged in: it is no stranger from now on.
+    pub(crate) fn logged_in(&self) {
         let mut held = self.places.held();
         let holders = held.by_source.get_mut(&self.source);
         if let Some(holder) = holders.and_then(|holders| holders.get_mut(&self.number)) {
@@ -218,11 +219,11 @@ mod tests {
         let places = places(8, 2, Counted::All);
         let (first, second) = (take(&places, A).await.unwrap(), take(&places, A).await.unwrap());
         let other = take(&places, B).await.unwrap();
-        first.spoke();
+        first.logged_in();
         let third = take(&places, A).await.unwrap();
         assert_eq!([&first, &second, &third, &other].map(must_go), [false, true, false, false]);
-        third.spoke();
-        assert!(take(&places, A).await.is_none(), "two that have spoken are its share");
+        third.logged_in();
+        assert!(take(&places, A).await.is_none(), "two on which somebody has logged in are its share");
         drop(first);
         assert!(take(&places, A).await.is_some());
     }
@@ -233,7 +234,7 @@ mod tests {
         let mut known = Vec::new();
         for _ in 0..5 {
             let place = take(&places, A).await.unwrap();
-            place.spoke();
+            place.logged_in();
             known.push(place);
         }
         let (stranger, next) = (take(&places, A).await.unwrap(), take(&places, A).await.unwrap());
@@ -252,9 +253,9 @@ mod tests {
         });
         let third = third.unwrap();
         assert!(!must_go(&second));
-        second.spoke();
-        third.spoke();
-        assert!(take(&places, B).now_or_never().is_none(), "those who have spoken stay");
+        second.logged_in();
+        third.logged_in();
+        assert!(take(&places, B).now_or_never().is_none(), "those who have logged in stay");
     }
 
     #[tokio::test]

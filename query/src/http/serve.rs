@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::{Peer, Shown};
+use super::{Peer, Seat, Shown};
 use crate::metrics::Metrics;
 use crate::places::{Place, Places};
 use crate::tls::Tls;
@@ -137,20 +137,14 @@ impl Server {
         // Small answers should not wait for a second packet.
         let _ = tcp.set_nodelay(true);
         let tcp = Patient::new(tcp, self.patience.unread);
-        let app = self.app.clone().layer(Extension(Peer(peer)));
+        let app = self.app.clone().layer(Extension(Peer(peer))).layer(Extension(Seat(Arc::clone(place))));
         match self.tls.now().http {
-            None => self.requests(tcp, app, place).await,
-            Some(tls) => self.encrypted(tls, tcp, app, place).await,
+            None => self.requests(tcp, app).await,
+            Some(tls) => self.encrypted(tls, tcp, app).await,
         }
     }
 
-    async fn encrypted(
-        &self,
-        tls: TlsAcceptor,
-        tcp: Patient<TcpStream>,
-        app: Router,
-        place: &Arc<Place>,
-    ) -> &'static str {
+    async fn encrypted(&self, tls: TlsAcceptor, tcp: Patient<TcpStream>, app: Router) -> &'static str {
         match timeout(self.patience.first, tls.accept(tcp)).await {
             Ok(Ok(stream)) => {
                 let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
@@ -158,7 +152,7 @@ impl Server {
                     Some(certificate) => app.layer(Extension(Shown(Arc::from(certificate.as_ref())))),
                     None => app,
                 };
-                self.requests(stream, app, place).await
+                self.requests(stream, app).await
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "tls handshake failed");
@@ -172,9 +166,8 @@ impl Server {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         app: Router,
-        place: &Arc<Place>,
     ) -> &'static str {
-        let requests = Requests::new(Arc::clone(place));
+        let requests = Requests::default();
         let app = app.layer(middleware::from_fn_with_state(requests.clone(), noted));
         let Patience { first, headers, idle, ping, .. } = self.patience;
         let mut builder = Builder::new(TokioExecutor::new());

@@ -241,6 +241,40 @@ async fn without_a_valid_token_nothing_is_answered() {
     }
 }
 
+/// Goal: whoever has logged in keeps the connection, whatever strangers do, and
+/// strangers do not keep each other out. Method: one connection with a token, then
+/// more silent ones than there are places.
+#[tokio::test]
+async fn strangers_go_and_who_has_logged_in_stays() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::start(Config { max_connections: 4, ..Config::default() }).await;
+    let connect = async || tokio::net::TcpStream::connect(server.query.http_addr()).await.unwrap();
+    let mut known = connect().await;
+    let path = "/api/v1/queries";
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n", server.acme);
+    let mut asked = async || {
+        known.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = [0; 15];
+        known.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        // The rest is short and comes with it; what is read later must not be it.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let _ = known.try_read(&mut [0; 4096]);
+    };
+    asked().await;
+    let mut silent = Vec::new();
+    for _ in 0..6 {
+        silent.push(connect().await);
+        // Each is safe for a second.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    let ready = async || server.client.get(format!("{}/readyz", server.url)).send().await;
+    while ready().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    asked().await;
+}
+
 #[tokio::test]
 async fn errors_have_a_status_a_code_and_the_id_of_their_record() {
     let server = Server::start(Config { query_timeout_ms: 300, ..Config::default() }).await;

@@ -90,7 +90,7 @@ impl Connection {
             return Ok("closed");
         }
         match timeout(LOGIN_PATIENCE, self.start(&mut socket)).await {
-            Ok(Ok(true)) => place.spoke(),
+            Ok(Ok(true)) => place.logged_in(),
             Ok(Ok(false)) => return Ok("closed"),
             Ok(Err(failure)) => return tell(&mut socket, failure).await.map(|_| "closed"),
             Err(_) => return Ok("no_login"),

@@ -10,8 +10,6 @@ use axum::response::Response;
 use http_body_util::BodyExt;
 use tokio::sync::watch;
 
-use crate::places::Place;
-
 /// How long a connection may be without a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Silence {
@@ -22,10 +20,9 @@ pub(super) struct Silence {
 }
 
 /// A connection's requests; clones share them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Requests {
     now: Arc<watch::Sender<Now>>,
-    place: Arc<Place>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,10 +39,6 @@ struct UnderWay(Arc<watch::Sender<Now>>);
 // === impl Requests ===
 
 impl Requests {
-    pub(super) fn new(place: Arc<Place>) -> Self {
-        Self { now: Arc::default(), place }
-    }
-
     /// Whether there ever was one.
     pub(super) fn any(&self) -> bool {
         self.now.borrow().asked
@@ -67,9 +60,6 @@ impl Requests {
 
     fn begin(&self) -> UnderWay {
         self.now.send_modify(|now| {
-            if !now.asked {
-                self.place.spoke();
-            }
             *now = Now { running: now.running + 1, asked: true };
         });
         UnderWay(Arc::clone(&self.now))
