@@ -104,7 +104,11 @@ Examples:
   bailiwick sql --format csv \"SELECT * FROM alerts\" > alerts.csv
   bailiwick sql -f questions.sql -o answers.txt
   echo 'SELECT 1' | bailiwick sql
-  bailiwick sql                        talk: line editing, completion, \\d, \\watch, \\x; \\? lists all";
+  bailiwick sql                        talk: line editing, completion, \\d, \\watch, \\x; \\? lists all
+
+Exit codes: 0 every answer is whole and written; 1 a statement failed, or an answer was cut at the
+server's limits (standard error says so), or could not be written; 69 the server does not answer;
+78 a file or flag is wrong; 130 ended by Ctrl-C.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {

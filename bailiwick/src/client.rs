@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use http_body_util::BodyExt;
+use reqwest::header::TE;
+use reqwest::{Body, Client, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 
 use crate::cli;
@@ -20,6 +22,18 @@ pub(crate) struct Api {
     client: Client,
     url: String,
     token: String,
+}
+
+/// What follows a result: whether rows were left out.
+const TRUNCATED: &str = "x-bailiwick-truncated";
+
+/// A result as the server wrote it.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) text: String,
+    /// Whether a limit of the server's cut it. Not known where something in between
+    /// has dropped what follows it.
+    pub(crate) truncated: Option<bool>,
 }
 
 /// A result as the API's JSON has it.
@@ -76,12 +90,12 @@ impl Api {
 
     /// Runs a statement.
     pub(crate) async fn sql(&self, statement: &str) -> Result<Answer, Failure> {
-        let text = self.sql_body(statement, &[], "json", |_| ()).await?;
-        serde_json::from_str(&text)
+        let written = self.sql_body(statement, &[], "json", |_| ()).await?;
+        serde_json::from_str(&written.text)
             .map_err(|error| Failure::failed(format!("{} answered no table: {error}", self.url)))
     }
 
-    /// Runs a statement and returns the body as the server wrote it; each part of
+    /// Runs a statement and returns its result as the server wrote it; each part of
     /// it is shown to `seen` when it comes.
     pub(crate) async fn sql_body(
         &self,
@@ -89,19 +103,29 @@ impl Api {
         params: &[serde_json::Value],
         format: &str,
         mut seen: impl FnMut(&[u8]),
-    ) -> Result<String, Failure> {
+    ) -> Result<Written, Failure> {
         let url = format!("{}/api/v1/sql", self.url);
         let body = serde_json::json!({ "sql": statement, "params": params });
-        let mut response = self.sent(self.client.post(url).query(&[("format", format)]).json(&body)).await?;
+        let request = self.client.post(url).query(&[("format", format)]).header(TE, "trailers").json(&body);
+        let mut response = Body::from(self.sent(request).await?);
         let broken =
             |error: reqwest::Error| Failure::failed(format!("the answer broke off: {}", chain(&error)));
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(broken)? {
-            seen(&chunk);
-            body.extend_from_slice(&chunk);
+        let (mut text, mut truncated) = (Vec::new(), None);
+        while let Some(frame) = response.frame().await {
+            match frame.map_err(broken)?.into_data() {
+                Ok(chunk) => {
+                    seen(&chunk);
+                    text.extend_from_slice(&chunk);
+                }
+                Err(frame) => {
+                    let told = frame.trailers_ref().and_then(|trailers| trailers.get(TRUNCATED));
+                    truncated = told.map(|told| told == "true");
+                }
+            }
         }
-        String::from_utf8(body)
-            .map_err(|error| Failure::failed(format!("{} answered no UTF-8: {error}", self.url)))
+        let text = String::from_utf8(text)
+            .map_err(|error| Failure::failed(format!("{} answered no UTF-8: {error}", self.url)))?;
+        Ok(Written { text, truncated })
     }
 
     /// Asks for the chargeback report.

@@ -78,7 +78,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         .thread_stack_size(STACK_BYTES)
         .build()
         .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
-    runtime.block_on(dispatch(cli))
+    // Nobody needs what a service says there.
+    let is_service = matches!(cli.command, Command::Up(_) | Command::Serve(_) | Command::Collect(_));
+    runtime.block_on(dispatch(cli))?;
+    if is_service { Ok(()) } else { say::written() }
 }
 
 async fn dispatch(cli: Cli) -> Result<(), Failure> {

@@ -5,12 +5,15 @@
 //! goes out exactly as it is, unless a person's terminal is what reads it.
 //!
 //! `println!` panics when whoever reads has gone (`bailiwick sql … | head`);
-//! that is no failure, least of all of `up`, so it is noted and nothing more.
+//! that is no failure, least of all of `up`, so it is noted and nothing more. A
+//! full disk is one: [`written`] tells of it.
 
 use std::fmt::Arguments;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::failure::Failure;
 use crate::terminal::{printable_json, printable_lines};
 
 /// Says one line, or several, to a person.
@@ -21,6 +24,9 @@ pub(crate) use say;
 
 /// Whether lines for people go to standard error, as what is on standard output is for programs.
 static OUTPUT_IS_FOR_PROGRAMS: AtomicBool = AtomicBool::new(false);
+
+/// The first thing that kept something off standard output, unless its reader just went.
+static LOST: OnceLock<String> = OnceLock::new();
 
 /// Leaves standard output to answers in a format of programs from now on; lines
 /// for people go to standard error.
@@ -65,9 +71,20 @@ pub(crate) fn complain(text: Arguments<'_>) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Whether everything that was said on standard output is there, or was not wanted any more.
+pub(crate) fn written() -> Result<(), Failure> {
+    match LOST.get() {
+        None => Ok(()),
+        Some(error) => Err(Failure::failed(format!("standard output: {error}"))),
+    }
+}
+
 fn write(text: &str) {
     let mut out = std::io::stdout().lock();
     if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        tracing::debug!(%error, "standard output is closed");
+        tracing::debug!(%error, "standard output takes nothing");
+        if error.kind() != ErrorKind::BrokenPipe {
+            LOST.get_or_init(|| error.to_string());
+        }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) async fn run(config: &Config, args: cli::Sql) -> Result<(), Failure> 
             break;
         }
     }
-    session.finish()
+    session.finish_whole()
 }
 
 /// What is to be run without a conversation; nothing if there shall be one.

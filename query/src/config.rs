@@ -61,6 +61,9 @@ pub struct Config {
     pub max_sql_bytes: usize,
     /// Connections a listener holds at once; further ones wait in the kernel.
     pub max_connections: usize,
+    /// Of these, those of one address (of IPv6: of one /64): over HTTP all of them, over
+    /// PostgreSQL's protocol those that have not logged in. 0 is half of `max_connections`.
+    pub max_address_connections: usize,
 }
 
 // === impl Config ===
@@ -92,6 +95,7 @@ impl Default for Config {
             tenant_max_queued: 32,
             max_sql_bytes: 256 << 10,
             max_connections: 512,
+            max_address_connections: 0,
         }
     }
 }
@@ -134,6 +138,14 @@ impl Config {
                 Err(QueryError::config(format!("query.{field} is 0: give it a positive number")))
             }
             None => Ok(()),
+        }
+    }
+
+    /// How many connections of a listener one address may have.
+    pub(crate) fn address_share(&self) -> usize {
+        match self.max_address_connections {
+            0 => (self.max_connections / 2).max(1),
+            share => share,
         }
     }
 

@@ -4,6 +4,8 @@
 //! statement only. What the engine said about files, other queries or itself
 //! is logged with the query's id and not sent.
 
+mod pattern;
+
 use std::fmt;
 
 use bailiwick_lake::LakeError;
@@ -62,6 +64,9 @@ pub struct QueryError {
 
 /// What is said instead of what only operators may read.
 const WITHHELD: &str = "the query failed on the server's side; its log has the reason under the query's id";
+
+/// How the engine begins to tell of a format of EXPLAIN that it does not have.
+const EXPLAIN_FORMAT: &str = "Invalid explain format";
 
 // === impl Code ===
 
@@ -260,6 +265,11 @@ impl From<DataFusionError> for QueryError {
         if let Some(own) = own_cause(&error) {
             return own;
         }
+        // A pattern is the statement's, or a value that its principal can read.
+        if let Some(message) = pattern::wrong(error.find_root()) {
+            let sqlstate = Some(pattern::SQLSTATE);
+            return Self { sqlstate, ..Self::new(Code::ExecutionFailed, message) }.because(error);
+        }
         let Some((code, message)) = told(error.find_root()) else { return Self::internal(error) };
         // The statement's own text may name such things; what ran may not.
         let from_the_statement = matches!(code, Code::Syntax | Code::InvalidQuery);
@@ -282,6 +292,9 @@ fn told(root: &DataFusionError) -> Option<(Code, String)> {
         DataFusionError::SchemaError(error, _) => (Code::InvalidQuery, error.to_string()),
         DataFusionError::NotImplemented(message) => (Code::NotSupported, text(message)),
         DataFusionError::Execution(message) => (Code::ExecutionFailed, text(message)),
+        DataFusionError::Configuration(message) if message.starts_with(EXPLAIN_FORMAT) => {
+            (Code::NotSupported, text(message))
+        }
         // The engine's text names the biggest consumers, which are other people's queries.
         DataFusionError::ResourcesExhausted(_) => too_much(),
         DataFusionError::ArrowError(error, _) if is_spill_limit(error) => too_much(),
@@ -388,6 +401,9 @@ mod tests {
         assert_eq!((error.code(), error.to_string().as_str()), (Code::ExecutionFailed, "division by zero"));
         let error = QueryError::from(DataFusionError::Plan("no field x".into()).context("while planning"));
         assert_eq!((error.code(), error.to_string().as_str()), (Code::InvalidQuery, "no field x"));
+        let format = "Invalid explain format. Expected 'indent' or 'tree'. Got 'JSON'";
+        let error = QueryError::from(DataFusionError::Configuration(format.into()));
+        assert_eq!((error.sqlstate(), error.to_string().as_str()), ("0A000", format));
         let own = QueryError::new(Code::TooBusy, "later");
         let back = QueryError::from(DataFusionError::External(Box::new(own)));
         assert_eq!((back.code(), back.to_string().as_str()), (Code::TooBusy, "later"));

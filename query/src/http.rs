@@ -44,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
+use crate::places::Place;
 use crate::report::ServerPrices;
 use crate::{Code, Endpoint, Engine, MetricsText, Principal, QueryError, Role};
 use caller::{Caller, Whole};
@@ -51,7 +52,7 @@ use failed::Failed;
 use format::Format;
 use request::{ChargebackRequest, SqlQuery, SqlRequest};
 
-pub(crate) use serve::serve;
+pub(crate) use serve::{Patience, Server, serve};
 
 /// Room in a body beside the statement, for parameters and price files.
 const BODY_EXTRA_BYTES: usize = 1 << 20;
@@ -70,11 +71,16 @@ struct Peer(SocketAddr);
 #[derive(Debug, Clone)]
 struct Shown(Arc<[u8]>);
 
+/// The place that its connection has among all.
+#[derive(Debug, Clone)]
+struct Seat(Arc<Place>);
+
 /// What a request says about who sent it.
 #[derive(Debug)]
 struct Credentials {
     authorization: Option<HeaderValue>,
     certificate: Option<Arc<[u8]>>,
+    seat: Option<Seat>,
 }
 
 #[derive(Clone)]
@@ -174,7 +180,8 @@ async fn try_rules(
     Caller(principal): Caller,
     Whole(body): Whole,
 ) -> Result<Response, Failed> {
-    let request = request::json(&body)?;
+    let such_as = r#"{"from": "2026-11-01T00:00:00Z", "to": "2026-12-01T00:00:00Z"}"#;
+    let request = request::json(&body, such_as)?;
     Ok(trial::stream(app.engine, principal, request, app.stop).await?)
 }
 
@@ -215,7 +222,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Credentials {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let authorization = parts.headers.get(header::AUTHORIZATION).cloned();
         let certificate = parts.extensions.get::<Shown>().map(|shown| Arc::clone(&shown.0));
-        Ok(Self { authorization, certificate })
+        let seat = parts.extensions.get().cloned();
+        Ok(Self { authorization, certificate, seat })
     }
 }
 
@@ -236,9 +244,18 @@ impl App {
         self.login(&who).await
     }
 
+    /// Who sent this request, whose connection is no stranger's then.
+    async fn login(&self, who: &Credentials) -> Result<Principal, QueryError> {
+        let principal = self.principal(who).await?;
+        if let Some(Seat(place)) = &who.seat {
+            place.logged_in();
+        }
+        Ok(principal)
+    }
+
     /// Who sent this request. A token decides where there is one; without, a
     /// certificate may; without either it is nobody.
-    async fn login(&self, who: &Credentials) -> Result<Principal, QueryError> {
+    async fn principal(&self, who: &Credentials) -> Result<Principal, QueryError> {
         let refused = |message: &str| QueryError::new(Code::Unauthenticated, message);
         let missing = "send a token as `Authorization: Bearer <token>`";
         if let Some(authorization) = &who.authorization {

@@ -31,6 +31,7 @@ mod identity;
 mod metrics;
 mod pg_catalog;
 mod pgwire;
+mod places;
 mod principal;
 mod record;
 mod report;
@@ -46,6 +47,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use places::{Counted, Places};
 
 pub use catalog::LATE_COLUMNS;
 pub use chargeback::{Chargeback, ChargebackRow, Decimal, PriceError, Prices};
@@ -92,10 +95,20 @@ impl Query {
         let prices = report::ServerPrices::open(config.prices_file.clone())?;
         let metrics = engine.metrics().clone();
         let app = http::router(Arc::clone(&engine), prices, metrics_text, stop.clone())?;
-        let max = config.max_connections;
-        let follow = tls.clone().follow(metrics.clone(), stop.clone());
-        let http = http::serve(http_listener, tls.clone(), app, max, metrics, stop.clone());
-        let pgwire = pgwire::serve(pg_listener, tls, engine, max, stop.clone());
+        let (max, share) = (config.max_connections, config.address_share());
+        let http = http::Server {
+            tls: tls.clone(),
+            app,
+            places: Places::new(max, share, Counted::All),
+            patience: http::Patience::default(),
+            metrics: metrics.clone(),
+            stop: stop.clone(),
+        };
+        let follow = tls.clone().follow(metrics, stop.clone());
+        let http = http::serve(http_listener, http);
+        // Who has logged in is known, whatever lies between; a pool may have many.
+        let places = Places::new(max, share, Counted::Strangers);
+        let pgwire = pgwire::serve(pg_listener, tls, engine, places, stop.clone());
         let tasks = vec![tokio::spawn(http), tokio::spawn(pgwire), tokio::spawn(follow)];
         Ok(Self { http_addr, pgwire_addr, stop, tasks })
     }

@@ -32,16 +32,17 @@ mod startup;
 mod transaction;
 mod words;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
+use crate::places::{Place, Places};
 use crate::tls::Tls;
 use cancel::Cancels;
 use connection::Connection;
@@ -65,11 +66,10 @@ pub(crate) async fn serve(
     listener: TcpListener,
     tls: Tls,
     engine: Arc<Engine>,
-    max_connections: usize,
+    places: Arc<Places>,
     stop: CancellationToken,
 ) {
     let server = Arc::new(Server { engine, tls, cancels: Arc::default(), stop: stop.clone() });
-    let places = Arc::new(Semaphore::new(max_connections));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -78,13 +78,21 @@ pub(crate) async fn serve(
                 server.note(ended);
                 continue;
             }
-            accepted = server.accept(&listener, &places) => accepted,
+            accepted = server.accept(&listener) => accepted,
         };
-        let Some((socket, place)) = accepted else { continue };
+        let Some((socket, peer)) = accepted else { continue };
+        // Not in the choice above: who waits here must not be forgotten because another one ends.
+        let place = tokio::select! {
+            () = stop.cancelled() => break,
+            place = server.place(&places, peer) => place,
+        };
+        let Some(place) = place else { continue };
         let connection = Connection::new(Arc::clone(&server));
         connections.spawn(async move {
-            let _place = place;
-            connection.run(socket).await
+            tokio::select! {
+                ended = connection.run(socket, &place) => ended,
+                () = place.taken_away() => Ok("made_room"),
+            }
         });
     }
     drop(listener);
@@ -101,15 +109,9 @@ pub(crate) async fn serve(
 // === impl Server ===
 
 impl Server {
-    /// Waits for a free place first, so that connections too many stay in the kernel's queue.
-    async fn accept(
-        &self,
-        listener: &TcpListener,
-        places: &Arc<Semaphore>,
-    ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-        let place = Arc::clone(places).acquire_owned().await.ok()?;
+    async fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
         match listener.accept().await {
-            Ok((socket, _)) => Some((socket, place)),
+            Ok(accepted) => Some(accepted),
             Err(error) => {
                 tracing::warn!(%error, "no connection could be accepted");
                 self.engine.metrics().connection("pgwire", "not_accepted");
@@ -119,10 +121,20 @@ impl Server {
         }
     }
 
+    /// A place for who has been accepted; connections behind it stay in the kernel's queue.
+    async fn place(&self, places: &Arc<Places>, peer: SocketAddr) -> Option<Place> {
+        let place = places.take(peer.ip()).await;
+        if place.is_none() {
+            tracing::debug!(%peer, "connection refused, its address has its share");
+            self.engine.metrics().connection("pgwire", "address_full");
+        }
+        place
+    }
+
     /// Counts how a connection ended.
-    fn note(&self, ended: Result<std::io::Result<()>, JoinError>) {
+    fn note(&self, ended: Result<std::io::Result<&'static str>, JoinError>) {
         let outcome = match ended {
-            Ok(Ok(())) => "closed",
+            Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a connection broke off");
                 "broken"

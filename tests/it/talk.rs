@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Up, skip, wait_until};
+use crate::harness::{COLLECTOR, SERVER, Up, skip, wait_until};
 
 /// Goal: everything that a person does at the prompt works. Method: a pseudo-terminal,
 /// keys as a keyboard sends them, the real server.
@@ -110,6 +110,48 @@ fn scripts_ask_by_argument_file_and_standard_input() {
     assert_eq!(sql(&up, &["\\nonsense"], "").status.code(), Some(1));
     fs::write(dir.path().join("loop.sql"), "\\i loop.sql").unwrap();
     assert!(text(&sql(&up, &["-f", "loop.sql"], "").stderr).contains("without end"));
+    up.terminate();
+}
+
+/// Goal: no script takes a part of an answer for the whole, nor one that is nowhere
+/// for written. Method: more rows than the server gives; a disk that is always full.
+#[test]
+fn what_is_missing_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = [&SERVER.replace("[query]", "[query]\nmax_rows = 3"), COLLECTOR].concat();
+    fs::write(dir.path().join("bailiwick.toml"), config).unwrap();
+    let up = Up::start(dir.path(), &[]);
+    for format in ["table", "expanded", "csv", "json", "ndjson"] {
+        let cut = sql(&up, &["-F", format, "SELECT value FROM generate_series(1, 9)"], "");
+        let told = text(&cut.stderr);
+        assert_eq!(cut.status.code(), Some(1), "{format}: {told}");
+        assert!(told.contains("cut") && told.contains("query.max_rows"), "{format}: {told}");
+        let whole = sql(&up, &["-F", format, "SELECT value FROM generate_series(1, 3)"], "");
+        assert_eq!((whole.status.code(), text(&whole.stderr).as_str()), (Some(0), ""), "{format}");
+        assert_eq!(text(&whole.stdout).contains('3'), text(&cut.stdout).contains('3'));
+
+        let written_to = |file: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
+            command.current_dir(&up.dir).args(["sql", "--url", &up.url(), "--token", &up.operator_token()]);
+            command.args(["-F", format, "SELECT 1"]).stdin(Stdio::null());
+            command.stdout(fs::OpenOptions::new().write(true).open(file).unwrap()).output().unwrap()
+        };
+        let full = written_to("/dev/full");
+        let told = text(&full.stderr);
+        assert_eq!(full.status.code(), Some(1), "{format}: {told}");
+        assert!(told.contains("standard output: No space left on device"), "{format}: {told}");
+        assert_eq!(written_to("/dev/null").status.code(), Some(0), "{format}");
+    }
+    // What comes after a part is run, and the part is not forgotten.
+    let several = sql(&up, &["-F", "csv"], "SELECT value FROM generate_series(1, 9); SELECT 'last' AS a");
+    assert_eq!((several.status.code(), text(&several.stdout).ends_with("a\nlast\n")), (Some(1), true));
+    // A reader that has gone wanted no more: no failure.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
+    command.current_dir(&up.dir).args(["sql", "--url", &up.url(), "--token", &up.operator_token()]);
+    let gone = command.args(["SELECT 1"]).stdin(Stdio::null()).stdout(writer).output().unwrap();
+    assert_eq!((gone.status.code(), text(&gone.stderr).as_str()), (Some(0), ""));
     up.terminate();
 }
 

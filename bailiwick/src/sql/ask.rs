@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::amount;
-use crate::client::Api;
+use crate::client::{Api, Written};
 use crate::failure::Failure;
 
 /// What takes longer shows how far it is.
@@ -48,8 +48,12 @@ impl Asker {
         Self { api, interrupt: None }
     }
 
-    /// The answer's text in a format of the server's; nothing if a person ended it.
-    pub(super) async fn ask(&mut self, question: &Question, format: &str) -> Result<Option<String>, Failure> {
+    /// The answer in a format of the server's; nothing if a person ended it.
+    pub(super) async fn ask(
+        &mut self,
+        question: &Question,
+        format: &str,
+    ) -> Result<Option<Written>, Failure> {
         let interrupt = interrupts(&mut self.interrupt)?;
         // What was pressed while nothing ran does not end what runs next.
         while let Some(Some(())) = interrupt.recv().now_or_never() {}

@@ -12,14 +12,22 @@ use super::ask::{Asker, Question};
 use super::command::{self, Command};
 use super::print::{expanded, ndjson, rendered};
 use super::script::{Part, parts};
+use crate::amount;
 use crate::cli::{self, SqlFormat};
-use crate::client::{Answer, AnswerColumn, Api};
+use crate::client::{Answer, AnswerColumn, Api, Written};
 use crate::failure::Failure;
 use crate::say::{complain, say};
 use crate::terminal::printable_lines;
 
 /// Files that include files.
 const MAX_INCLUDED: usize = 16;
+
+/// What is said of an answer that is a part of what was asked for.
+const CUT: &str = "the answer was cut at the server's limit of rows or bytes: the last row here is not the last one; \
+    ask for less at once, e.g. one span of time after the other, or raise query.max_rows and query.max_bytes";
+/// What is said of one of which that is not known.
+const UNKNOWN: &str = "whether the answer is whole is not known: a proxy dropped what follows it (HTTP trailers); \
+    the format json says so by itself";
 
 /// Tables and views; parameters make it safe for any name.
 const RELATIONS: &str = "\
@@ -41,6 +49,8 @@ pub(super) struct Session {
     /// What `\g` and `\watch` run.
     last: Option<Question>,
     included: usize,
+    /// Answers that are not all of what was asked for.
+    cut: u64,
 }
 
 /// Where answers go.
@@ -69,6 +79,7 @@ impl Session {
             output,
             last: None,
             included: 0,
+            cut: 0,
         })
     }
 
@@ -121,6 +132,16 @@ impl Session {
         self.output.flush()
     }
 
+    /// The same for a script, which must not take a part for the whole.
+    pub(super) fn finish_whole(self) -> Result<(), Failure> {
+        let cut = self.cut;
+        self.finish()?;
+        match cut {
+            0 => Ok(()),
+            cut => Err(Failure::failed(format!("{}, see above", amount::of(cut, "incomplete answer")))),
+        }
+    }
+
     async fn command(&mut self, command: Command, strict: bool) -> Result<bool, Failure> {
         match command {
             Command::Quit => return Ok(false),
@@ -161,18 +182,19 @@ impl Session {
     /// Asks and writes the answer as it is set.
     async fn show(&mut self, question: Question) -> Result<(), Failure> {
         let began = Instant::now();
-        let (kind, text) = match self.format {
-            SqlFormat::Csv => (Kind::Csv, self.asker.ask(&question, "csv").await?),
-            SqlFormat::Json => (Kind::Json, self.asker.ask(&question, "json").await?),
-            SqlFormat::Table => (Kind::People, self.answer(&question).await?.map(|answer| rendered(&answer))),
-            SqlFormat::Expanded => (Kind::People, self.answer(&question).await?.map(|a| expanded(&a))),
-            SqlFormat::Ndjson => (Kind::Json, self.answer(&question).await?.map(|answer| ndjson(&answer))),
-        };
-        let Some(text) = text else {
+        let Some((kind, Written { text, truncated })) = self.written(&question).await? else {
             return Err(Failure::interrupted("ended by Ctrl-C, here and on the server"));
         };
         if !(text.is_empty() && self.format == SqlFormat::Ndjson) {
             self.output.write(kind, &text)?;
+        }
+        match truncated {
+            Some(false) => {}
+            Some(true) => {
+                self.cut += 1;
+                complain(format_args!("{CUT}"));
+            }
+            None => complain(format_args!("{UNKNOWN}")),
         }
         if self.timing {
             say!("time: {}", told(began.elapsed()));
@@ -180,9 +202,33 @@ impl Session {
         Ok(())
     }
 
+    /// The answer as it is set; nothing if a person ended it.
+    async fn written(&mut self, question: &Question) -> Result<Option<(Kind, Written)>, Failure> {
+        let format = match self.format {
+            SqlFormat::Csv => Some((Kind::Csv, "csv")),
+            SqlFormat::Json => Some((Kind::Json, "json")),
+            SqlFormat::Table | SqlFormat::Expanded | SqlFormat::Ndjson => None,
+        };
+        if let Some((kind, format)) = format {
+            let Some(mut written) = self.asker.ask(question, format).await? else { return Ok(None) };
+            if self.format == SqlFormat::Json {
+                // It says so itself, whatever becomes of the trailers.
+                written.truncated = Some(written.text.trim_end().ends_with("\"truncated\":true}"));
+            }
+            return Ok(Some((kind, written)));
+        }
+        let Some(answer) = self.answer(question).await? else { return Ok(None) };
+        let (kind, text) = match self.format {
+            SqlFormat::Ndjson => (Kind::Json, ndjson(&answer)),
+            SqlFormat::Expanded => (Kind::People, expanded(&answer)),
+            _ => (Kind::People, rendered(&answer)),
+        };
+        Ok(Some((kind, Written { text, truncated: Some(answer.truncated) })))
+    }
+
     async fn answer(&mut self, question: &Question) -> Result<Option<Answer>, Failure> {
-        let Some(text) = self.asker.ask(question, "json").await? else { return Ok(None) };
-        let read = serde_json::from_str(&text);
+        let Some(written) = self.asker.ask(question, "json").await? else { return Ok(None) };
+        let read = serde_json::from_str(&written.text);
         read.map(Some).map_err(|error| Failure::failed(format!("the server answered no table: {error}")))
     }
 
@@ -273,7 +319,7 @@ impl Output {
                 Kind::Csv => crate::say::csv(text),
                 Kind::Json => crate::say::json(text.trim_end_matches('\n')),
             }
-            return Ok(());
+            return crate::say::written();
         };
         let written = match kind {
             Kind::People => writeln!(file, "{}", printable_lines(text)),
@@ -285,7 +331,7 @@ impl Output {
 
     fn flush(&mut self) -> Result<(), Failure> {
         match self {
-            Self::Terminal => Ok(()),
+            Self::Terminal => crate::say::written(),
             Self::File(path, file) => file.flush().map_err(|error| wrong(path, &error)),
         }
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ::http::StatusCode;
 use ::http::request::Parts;
+use ::http::{HeaderMap, StatusCode, header};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use tokio::time::timeout;
@@ -36,6 +36,11 @@ impl FromRequest<App> for Whole {
     type Rejection = Failed;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Failed> {
+        if let Some(coding) = encoding(request.headers()) {
+            let message = format!("header content-encoding: {coding} is not read; send the body as it is");
+            let error = QueryError::new(Code::BadRequest, message);
+            return Err(Failed::with_status(error, StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        }
         match timeout(PATIENCE, Bytes::from_request(request, app)).await {
             Ok(Ok(bytes)) => Ok(Self(bytes)),
             Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
@@ -47,4 +52,12 @@ impl FromRequest<App> for Whole {
             Err(_) => Err(QueryError::new(Code::Timeout, "the request's body did not arrive in time").into()),
         }
     }
+}
+
+/// How a body is packed, if it is.
+fn encoding(headers: &HeaderMap) -> Option<String> {
+    let coding = headers.get(header::CONTENT_ENCODING)?;
+    let coding = String::from_utf8_lossy(coding.as_bytes()).trim().to_owned();
+    (!coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+        .then(|| coding.chars().take(60).collect())
 }

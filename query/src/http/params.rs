@@ -8,11 +8,13 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, StringArray};
+use datafusion::arrow::array::{ArrayRef, BinaryArray, StringArray};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::common::utils::SingleRowListArrayBuilder;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -44,6 +46,18 @@ struct Typed {
 // === impl JsonParams ===
 
 impl JsonParams {
+    /// Refuses values in a list that no `$1` of the statement asks for: whoever sends
+    /// them means another statement, or a parameter that stands within quotes.
+    pub(super) fn fit(&self, sql: &str) -> Result<(), QueryError> {
+        let Self::Numbered(values) = self else { return Ok(()) };
+        // What cannot be read as SQL is told as that.
+        let Some(highest) = highest(sql).filter(|highest| *highest < values.len()) else { return Ok(()) };
+        let (count, first) = (values.len(), highest + 1);
+        Err(bad(format!(
+            "field params: there are {count} values, and the statement has no parameter ${first}"
+        )))
+    }
+
     pub(super) fn read(&self) -> Result<Params, QueryError> {
         match self {
             Self::None => Ok(Params::default()),
@@ -64,6 +78,16 @@ impl JsonParams {
             }
         }
     }
+}
+
+/// The highest number of a statement's parameters, 0 if it has none. `None` if its text cannot be read.
+fn highest(sql: &str) -> Option<usize> {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize().ok()?;
+    let number = |token: &Token| match token {
+        Token::Placeholder(name) => name.strip_prefix('$')?.parse().ok(),
+        _ => None,
+    };
+    Some(tokens.iter().filter_map(number).max().unwrap_or(0))
 }
 
 fn few(count: usize) -> Result<(), QueryError> {
@@ -150,10 +174,37 @@ fn text(name: &str, kind: &str, value: &Value) -> Result<Option<String>, QueryEr
 }
 
 fn cast(name: &str, texts: Vec<Option<String>>, kind: &DataType) -> Result<ArrayRef, QueryError> {
+    if *kind == DataType::Binary {
+        let bytes = texts.iter().map(|text| text.as_deref().map(|text| bytes(name, text)).transpose());
+        let bytes: Vec<Option<Vec<u8>>> = bytes.collect::<Result<_, _>>()?;
+        return Ok(Arc::new(BinaryArray::from_iter(bytes)));
+    }
+    if matches!(kind, DataType::Interval(_)) && !texts.iter().flatten().all(|text| has_units(text)) {
+        return Err(bad(format!("parameter {name}: write an interval with its units, as 1 day 2 hours")));
+    }
     let texts: ArrayRef = Arc::new(StringArray::from(texts));
     let exact = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(&texts, kind, &exact)
         .map_err(|_| bad(format!("parameter {name}: its value is not one of its type")))
+}
+
+/// Whether each number of an interval has a unit. The engine takes one without for
+/// months, PostgreSQL for seconds.
+fn has_units(interval: &str) -> bool {
+    let mut words = interval.split_whitespace().peekable();
+    while let Some(word) = words.next() {
+        let follows = |next: &&str| next.starts_with(|first: char| first.is_ascii_alphabetic());
+        if word.ends_with(|last: char| !last.is_ascii_alphabetic()) && !words.peek().is_some_and(follows) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Bytes as PostgreSQL writes them.
+fn bytes(name: &str, text: &str) -> Result<Vec<u8>, QueryError> {
+    let digits = text.strip_prefix("\\x").and_then(|digits| hex::decode(digits).ok());
+    digits.ok_or_else(|| bad(format!("parameter {name}: write bytea as \\x and pairs of hexadecimal digits")))
 }
 
 /// Digits after the point.
@@ -171,6 +222,8 @@ fn type_of(name: &str, kind: &str, text: Option<&str>) -> Result<DataType, Query
         "real" | "float4" => DataType::Float32,
         "double precision" | "double" | "float8" | "float" => DataType::Float64,
         "boolean" | "bool" => DataType::Boolean,
+        "bytea" => DataType::Binary,
+        "interval" => DataType::Interval(IntervalUnit::MonthDayNano),
         "date" => DataType::Date32,
         "time" => DataType::Time64(TimeUnit::Microsecond),
         "timestamp" | "timestamp without time zone" => DataType::Timestamp(TimeUnit::Microsecond, None),
@@ -188,7 +241,7 @@ fn type_of(name: &str, kind: &str, text: Option<&str>) -> Result<DataType, Query
             let other = short(other);
             return Err(bad(format!(
                 "parameter {name}: there is no type {other:?}; use text, bigint, integer, smallint, double precision, \
-                 real, numeric, boolean, date, time, timestamp or timestamptz, with [] behind it for an array"
+                 real, numeric, boolean, date, time, timestamp, timestamptz, interval or bytea, with [] behind it for an array"
             )));
         }
     })

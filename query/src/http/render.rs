@@ -69,29 +69,47 @@ pub(super) fn csv_head(schema: &Schema) -> Result<Vec<u8>, QueryError> {
     writer.into_inner().map_err(|error| QueryError::internal(error.to_string()))
 }
 
-/// Rows as lines. Null is nothing; lists and structs are JSON in their cell.
+/// Rows as lines, as PostgreSQL's `COPY` writes them. Null is nothing, and text of no
+/// length `""`; lists and structs are JSON in their cell.
 pub(super) fn csv_rows(batch: &RecordBatch) -> Result<Vec<u8>, QueryError> {
     let (fields, columns) = plain(batch)?;
     let options = options();
     let mut encoders = encoders(&fields, &columns, &options)?;
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut text = Vec::new();
+    let (mut out, mut text) = (Vec::new(), Vec::new());
     for row in 0..batch.num_rows() {
-        for (column, encoder) in columns.iter().zip(&mut encoders) {
+        for (index, (column, encoder)) in columns.iter().zip(&mut encoders).enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
             text.clear();
-            let value = match column.as_string_opt::<i32>() {
-                _ if encoder.is_null(row) => &[],
-                Some(column) => column.value(row).as_bytes(),
+            match column.as_string_opt::<i32>() {
+                _ if encoder.is_null(row) => {}
+                Some(column) => csv_field(column.value(row).as_bytes(), &mut out),
                 None => {
                     encoder.encode(row, &mut text);
-                    unquoted(&text)
+                    csv_field(unquoted(&text), &mut out);
                 }
-            };
-            writer.write_field(value).map_err(QueryError::internal)?;
+            }
         }
-        writer.write_record(None::<&[u8]>).map_err(QueryError::internal)?;
+        out.push(b'\n');
     }
-    writer.into_inner().map_err(|error| QueryError::internal(error.to_string()))
+    Ok(out)
+}
+
+/// A value that is not null. The `csv` crate cannot tell one without any text from null.
+fn csv_field(value: &[u8], out: &mut Vec<u8>) {
+    let quoted = value.is_empty() || value.iter().any(|byte| matches!(byte, b',' | b'"' | b'\r' | b'\n'));
+    if !quoted {
+        return out.extend_from_slice(value);
+    }
+    out.push(b'"');
+    for byte in value {
+        if *byte == b'"' {
+            out.push(b'"');
+        }
+        out.push(*byte);
+    }
+    out.push(b'"');
 }
 
 fn options() -> EncoderOptions {

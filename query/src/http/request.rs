@@ -12,6 +12,9 @@ use super::params::JsonParams;
 use crate::report::ServerPrices;
 use crate::{Ask, Code, Prices, QueryError};
 
+/// What a bigint can hold; it is kept as one.
+const MAX_TIMEOUT_MS: u64 = i64::MAX.unsigned_abs();
+
 /// What may be said behind the path's `?`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,13 +61,14 @@ impl SqlRequest {
     /// stands in the path counts before what stands in the body.
     pub(super) fn read(query: SqlQuery, headers: &HeaderMap, body: &[u8]) -> Result<Self, QueryError> {
         let SqlJson { sql, params, format, limit, timeout_ms } = match is_json(headers) {
-            true => json(body)?,
+            true => json(body, r#"{"sql": "SELECT $1", "params": [1]}"#)?,
             false => SqlJson::of_text(body)?,
         };
         let timeout_ms = query.timeout_ms.or(timeout_ms);
-        if timeout_ms == Some(0) {
-            return Err(bad("field timeout_ms: give a positive number of milliseconds"));
+        if timeout_ms.is_some_and(|timeout_ms| timeout_ms == 0 || timeout_ms > MAX_TIMEOUT_MS) {
+            return Err(bad(format!("field timeout_ms: give milliseconds, from 1 to {MAX_TIMEOUT_MS}")));
         }
+        params.fit(&sql)?;
         let ask = Ask {
             sql,
             params: params.read()?,
@@ -94,7 +98,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 impl ChargebackRequest {
     pub(super) fn read(body: &[u8]) -> Result<Self, QueryError> {
-        json(body)
+        json(body, r#"{"from": "2026-11-01T00:00:00Z", "to": "2026-12-01T00:00:00Z"}"#)
     }
 
     /// The request's own prices, or the server's.
@@ -111,8 +115,12 @@ impl ChargebackRequest {
     }
 }
 
-/// Reads a body.
-pub(super) fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, QueryError> {
+/// Reads a body, which is an object such as the one that is shown. A list is none,
+/// though serde would take its elements for the fields.
+pub(super) fn json<'a, T: Deserialize<'a>>(body: &'a [u8], such_as: &str) -> Result<T, QueryError> {
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(bad(format!("the body is not the JSON it should be: send an object such as {such_as}")));
+    }
     serde_json::from_slice(body)
         .map_err(|error| bad(format!("the body is not the JSON it should be: {error}")))
 }

@@ -125,6 +125,9 @@ async fn csv_is_what_spreadsheets_read() {
     );
     let by_header = server.post("/api/v1/sql", sql).header("accept", "text/csv").send().await.unwrap();
     assert_eq!(by_header.text().await.unwrap(), by_parameter);
+    let empty = "SELECT '' AS a, NULL AS b, ',' AS c UNION ALL SELECT NULL, '', 'd'' \r' ORDER BY c";
+    let empty = server.post("/api/v1/sql?format=csv", empty).send().await.unwrap();
+    assert_eq!(empty.text().await.unwrap(), "a,b,c\n\"\",,\",\"\n,\"\",\"d' \r\"\n");
     let none =
         server.post("/api/v1/sql?format=csv", "SELECT count FROM losses WHERE false").send().await.unwrap();
     assert_eq!(none.text().await.unwrap(), "count\n");
@@ -144,11 +147,78 @@ async fn json_requests_carry_parameters() {
         "{\"sql\": \"SELECT 1\", \"limit\": -3}",
         "{\"sql\": \"SELECT 1\", \"timeout_ms\": 0}",
         "{\"sql\": \"SELECT $1\", \"params\": [[1]]}",
+        "{\"sql\": \"SELECT $1\", \"params\": [1, 2]}",
+        "{\"sql\": \"SELECT 1\", \"timeout_ms\": 9223372036854775808}",
+        "{\"sql\": \"SELECT 1\", \"timeout_ms\": 99999999999999999999}",
+        "[]",
+        "[\"SELECT 1\", [], null, null, null]",
+        "",
     ] {
         let request = server.post("/api/v1/sql", body).header("content-type", "application/json");
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 400, "{body}");
-        assert_eq!(response.json::<Value>().await.unwrap()["error"]["code"], "bad_request", "{body}");
+        let error = response.json::<Value>().await.unwrap()["error"].clone();
+        assert_eq!(error["code"], "bad_request", "{body}");
+        assert!(!error["message"].as_str().unwrap().contains("struct"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn intervals_and_bytes_are_parameters() {
+    let server = Server::start(Config::default()).await;
+    let body = json!({
+        "sql": "SELECT CAST(to_timestamp(0) + CAST($1 AS interval) AS date) AS a, $2 = decode('00ff', 'hex') AS b",
+        "params": [{ "type": "interval", "value": "3 days" }, { "type": "bytea", "value": "\\x00ff" }]
+    });
+    let request = server.post("/api/v1/sql", body.to_string()).header("content-type", "application/json");
+    let answer: Value = request.send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["rows"], json!([["1970-01-04", true]]), "{answer}");
+}
+
+/// Goal: a wrong pattern is told to whoever wrote it, wherever the engine finds it.
+#[tokio::test]
+async fn a_wrong_pattern_is_the_statements_fault() {
+    let server = Server::start(Config::default()).await;
+    for condition in [
+        "reason ~ '(['",
+        "reason !~* '(['",
+        "reason ~ concat(reason, '([')",
+        "regexp_like(reason, '([')",
+        "regexp_like('a', '([')",
+        "regexp_replace(reason, '([', '') = ''",
+        "regexp_replace(reason, concat(reason, '(['), '') = ''",
+        "regexp_count(reason, '([') = 1",
+        "regexp_match(reason, '([') IS NULL",
+        "reason SIMILAR TO '(['",
+    ] {
+        let (status, answer) = server.sql(&format!("SELECT count(*) FROM losses WHERE {condition}")).await;
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        assert_eq!(
+            (status.as_u16(), &answer["error"]["code"]),
+            (400, &json!("execution_failed")),
+            "{answer}"
+        );
+        assert!(message.starts_with("invalid regular expression"), "{condition}: {message}");
+        // A pattern of several lines is not shown.
+        assert!(message.contains("([") || condition.contains("concat"), "{condition}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn formats_of_explain_that_there_are_not_are_told() {
+    let server = Server::start(Config::default()).await;
+    let explain = async |format: &str| {
+        let sql = format!("EXPLAIN (FORMAT {format}) SELECT 1");
+        let request = server.client.post(format!("{}/api/v1/sql", server.url)).body(sql);
+        let response = request.bearer_auth(&server.auditor).send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let (status, answer) = explain("JSON").await;
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!("not_supported")));
+    let told = answer["error"]["message"].as_str().unwrap();
+    for format in ["indent", "tree", "pgjson", "graphviz"] {
+        assert!(told.contains(format), "{told}");
+        assert_eq!(explain(format).await.0, 200, "{format}");
     }
 }
 
@@ -169,6 +239,40 @@ async fn without_a_valid_token_nothing_is_answered() {
             assert_eq!(response.json::<Value>().await.unwrap()["error"]["code"], "unauthenticated");
         }
     }
+}
+
+/// Goal: whoever has logged in keeps the connection, whatever strangers do, and
+/// strangers do not keep each other out. Method: one connection with a token, then
+/// more silent ones than there are places.
+#[tokio::test]
+async fn strangers_go_and_who_has_logged_in_stays() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::start(Config { max_connections: 4, ..Config::default() }).await;
+    let connect = async || tokio::net::TcpStream::connect(server.query.http_addr()).await.unwrap();
+    let mut known = connect().await;
+    let path = "/api/v1/queries";
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n", server.acme);
+    let mut asked = async || {
+        known.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = [0; 15];
+        known.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        // The rest is short and comes with it; what is read later must not be it.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let _ = known.try_read(&mut [0; 4096]);
+    };
+    asked().await;
+    let mut silent = Vec::new();
+    for _ in 0..6 {
+        silent.push(connect().await);
+        // Each is safe for a second.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    let ready = async || server.client.get(format!("{}/readyz", server.url)).send().await;
+    while ready().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    asked().await;
 }
 
 #[tokio::test]

@@ -23,12 +23,16 @@ use super::failure::{Failure, stopping};
 use super::portals::Portals;
 use super::settings::Settings;
 use crate::Principal;
+use crate::places::Place;
 
 /// Bytes in and out, as messages.
 pub(super) type Socket = Framed<MaybeTls, PgWireMessageServerCodec<()>>;
 
-/// From the first byte to a valid token.
-const STARTUP_PATIENCE: Duration = Duration::from_secs(30);
+/// From the first byte to an encrypted connection, or to a client that wants none.
+const TLS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// From there to a valid token. A person types it before: clients ask for it, then connect anew.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a client may leave what it asked for unread.
 const WRITE_PATIENCE: Duration = Duration::from_secs(60);
@@ -74,21 +78,22 @@ impl Connection {
         }
     }
 
-    /// Answers messages until the client leaves or the server stops.
-    pub(super) async fn run(mut self, socket: TcpStream) -> io::Result<()> {
-        let Ok(socket) = timeout(STARTUP_PATIENCE, negotiate_tls(socket, self.server.tls.now().pgwire)).await
+    /// Answers messages until the client leaves or the server stops, and says how it ended.
+    pub(super) async fn run(mut self, socket: TcpStream, place: &Place) -> io::Result<&'static str> {
+        let Ok(socket) = timeout(TLS_PATIENCE, negotiate_tls(socket, self.server.tls.now().pgwire)).await
         else {
-            return Ok(());
+            return Ok("no_login");
         };
-        let Some(mut socket) = socket? else { return Ok(()) };
+        let Some(mut socket) = socket? else { return Ok("closed") };
         // Bytes that came before the encryption began are not its client's.
         if socket.is_secure() && !socket.read_buffer().is_empty() {
-            return Ok(());
+            return Ok("closed");
         }
-        match timeout(STARTUP_PATIENCE, self.start(&mut socket)).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) | Err(_) => return Ok(()),
-            Ok(Err(failure)) => return tell(&mut socket, failure).await.map(|_| ()),
+        match timeout(LOGIN_PATIENCE, self.start(&mut socket)).await {
+            Ok(Ok(true)) => place.logged_in(),
+            Ok(Ok(false)) => return Ok("closed"),
+            Ok(Err(failure)) => return tell(&mut socket, failure).await.map(|_| "closed"),
+            Err(_) => return Ok("no_login"),
         }
         let stop = self.server.stop.clone();
         while let Some(message) = self.wait(&mut socket, &stop).await? {
@@ -98,7 +103,7 @@ impl Connection {
             }
         }
         let _ = timeout(Duration::from_secs(1), socket.close()).await;
-        Ok(())
+        Ok("closed")
     }
 
     /// The next message; `None` when there will be none.

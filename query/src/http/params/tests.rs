@@ -30,6 +30,12 @@ fn a_value_has_the_type_of_its_json_or_the_one_it_names() {
             "TimestampMicrosecond(1795521600000000, None)",
         ),
         (r#"{"type": "text", "value": 5}"#, r#"Utf8("5")"#),
+        (
+            r#"{"type": "interval", "value": "1 month 2 days 3hours"}"#,
+            r#"IntervalMonthDayNano("IntervalMonthDayNano { months: 1, days: 2, nanoseconds: 10800000000000 }")"#,
+        ),
+        (r#"{"type": "bytea", "value": "\\x00Ff"}"#, r#"Binary("0,255")"#),
+        (r#"{"type": "bytea", "value": null}"#, "Binary(NULL)"),
         (r#"{"type": "bigint[]", "value": [1, null, "3"]}"#, "List([1, , 3])"),
         (r#"{"type": "text[]", "value": []}"#, "List([])"),
     ] {
@@ -56,6 +62,13 @@ fn what_is_no_value_is_refused_with_the_parameters_name() {
         r#"{"type": "bigint[][]", "value": [1]}"#,
         r#"{"type": "map", "value": 1}"#,
         r#"{"type": "date", "value": "yesterday"}"#,
+        r#"{"type": "interval", "value": "a while"}"#,
+        r#"{"type": "interval", "value": 5}"#,
+        r#"{"type": "interval", "value": "1 day 5"}"#,
+        r#"{"type": "interval", "value": "5 2 hours"}"#,
+        r#"{"type": "interval", "value": "03:00:00"}"#,
+        r#"{"type": "bytea", "value": "00ff"}"#,
+        r#"{"type": "bytea", "value": "\\x0"}"#,
         r#"{"type": "numeric", "value": "0.0000000000000000000000000000000000000000000000001"}"#,
         r#"{"type": "numeric", "value": "1e400"}"#,
     ] {
@@ -118,4 +131,23 @@ proptest! {
         let typed = serde_json::json!({ "type": "bigint", "value": value });
         prop_assert_eq!(param("$1", &typed).unwrap(), ScalarValue::Int64(Some(number)));
     }
+}
+
+#[test]
+fn values_that_nothing_asks_for_are_refused() {
+    for (sql, most) in [
+        ("SELECT 1", 0),
+        ("SELECT $1", 1),
+        ("SELECT $3, $1", 3),
+        ("SELECT '$1', \"$2\", $$ $3 $$ -- $4\n/* $5 */", 0),
+        ("SELECT $since", 0),
+    ] {
+        for count in 0..5 {
+            let fits = JsonParams::Numbered(vec![Value::Null; count]).fit(sql);
+            assert_eq!(fits.is_ok(), count <= most, "{sql} {count}");
+        }
+    }
+    let error = JsonParams::Numbered(vec![Value::Null; 2]).fit("SELECT $1").unwrap_err();
+    assert_eq!(error.to_string(), "field params: there are 2 values, and the statement has no parameter $2");
+    assert!(JsonParams::Numbered(vec![Value::Null]).fit("SELECT 'unended").is_ok(), "the engine says it");
 }

@@ -85,10 +85,19 @@ struct Case {
     token: Option<&'static str>,
     body: String,
     accept: &'static str,
+    encoding: &'static str,
 }
 
 fn case(path: &'static str, method: &'static str, status: u16, body: &str) -> Case {
-    Case { path, method, status, token: Some("anna"), body: body.to_owned(), accept: "*/*" }
+    Case {
+        path,
+        method,
+        status,
+        token: Some("anna"),
+        body: body.to_owned(),
+        accept: "*/*",
+        encoding: "identity",
+    }
 }
 
 fn cases() -> Vec<Case> {
@@ -100,7 +109,11 @@ fn cases() -> Vec<Case> {
         case.token = None;
         case
     };
+    let packed = |path| Case { encoding: "gzip", ..case(path, "POST", 415, "") };
     vec![
+        packed(sql),
+        packed(report),
+        packed(rules),
         case(sql, "POST", 200, "SELECT 1"),
         case(sql, "POST", 400, "SELEC 1"),
         nobody(case(sql, "POST", 401, "SELECT 1")),
@@ -151,6 +164,7 @@ async fn every_described_status_can_be_had() {
         let url = format!("{}{}{patience}", server.url, case.path.replace("{id}", "x"));
         let mut request =
             server.client.request(case.method.parse().unwrap(), url).header("accept", case.accept);
+        request = request.header("content-encoding", case.encoding);
         if case.token.is_some() {
             request = request.bearer_auth(&server.acme);
         }

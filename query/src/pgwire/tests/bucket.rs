@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::places::{Counted, Places};
 use crate::{Config, Engine, QueryRecorder, Role, tokens};
 
 /// When the first row of each table happened; one more every second.
@@ -66,7 +67,8 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (addr, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let tls = crate::tls::Tls::open(&config).unwrap();
-        tokio::spawn(super::super::serve(listener, tls, engine, config.max_connections, stop.clone()));
+        let places = Places::new(config.max_connections, config.address_share(), Counted::Strangers);
+        tokio::spawn(super::super::serve(listener, tls, engine, places, stop.clone()));
         Self { addr, admin, tenant, stop, _folder: folder, recorded: recorded.into() }
     }
 

@@ -16,6 +16,25 @@ async fn only_a_valid_token_gets_in_and_only_to_the_one_database() {
     assert_eq!(refused, "3D000 database \"globex\" does not exist");
 }
 
+/// Goal: connections that never log in keep nobody out. Method: more of them than
+/// there are places, and nobody who ends them; those who have logged in stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_log_in_makes_room() {
+    let served = Served::start_with(Config { max_connections: 4, ..Config::default() }).await;
+    let database = [("database", "bailiwick")];
+    let mut known = Raw::log_in(served.addr, &database, &served.tenant).await.unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..6 {
+        silent.push(tokio::net::TcpStream::connect(served.addr).await.unwrap());
+    }
+    // Who came first is safe for a moment; until then another one is refused without a word.
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    let mut second = Raw::log_in(served.addr, &database, &served.tenant).await.unwrap();
+    for raw in [&mut known, &mut second] {
+        assert_eq!(raw.ask(&[query("SELECT 1")]).await[1], "row 1");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_reads_its_own_rows_whatever_it_asks() {
     let served = Served::start().await;
