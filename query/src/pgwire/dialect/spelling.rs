@@ -340,11 +340,16 @@ fn of_texts(expression: &Expr) -> Option<String> {
     }
 }
 
-/// A parameter beside an operator of arrays is one too.
+/// A parameter beside an operator of arrays is one too, and so is an array's literal.
 fn beside_array(side: &mut Expr, other: &Expr) -> bool {
-    let typed = match of_texts(other) {
-        None => of_texts(side).and_then(|text| parsed(&text).ok()),
-        Some(_) => None,
+    if of_texts(other).is_some() {
+        return false;
+    }
+    let typed = match side {
+        Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)) => {
+            items(side).map(|elem| Expr::Array(Array { elem, named: true }))
+        }
+        _ => of_texts(side).and_then(|text| parsed(&text).ok()),
     };
     match typed {
         Some(typed) => {
@@ -367,6 +372,7 @@ mod tests {
             ("SELECT a, a FROM t", "SELECT a, a AS \"a#2\" FROM t"),
             ("SELECT *, a FROM t", "SELECT *, a AS \"a#2\" FROM t"),
             ("WITH a AS (SELECT 1) TABLE a", "WITH a AS (SELECT 1) SELECT * FROM \"a\""),
+            ("SELECT tags @> '{x}'", "SELECT tags @> ARRAY['x']"),
             ("SELECT tags && $1, ARRAY[1] @> ($2)", "SELECT tags && $1::TEXT[], ARRAY[1] @> $2::TEXT[]"),
             ("SELECT a LIKE ANY (ARRAY['x%', 'y'])", "SELECT ((a LIKE 'x%') OR (a LIKE 'y'))"),
             ("SELECT a NOT ILIKE ANY ('{x}')", "SELECT ((a NOT ILIKE 'x'))"),

@@ -92,6 +92,9 @@ fn text(kind: &Type, bytes: &[u8]) -> Result<Option<ScalarValue>, Failure> {
     Ok(match *kind {
         Type::UUID => Uuid::try_parse(text.trim()).ok().map(|uuid| uuid.to_string().into()),
         Type::NUMERIC => return numbers::decimal(text.trim()),
+        // Infinity and what is no number have the same names there.
+        Type::FLOAT8 => text.trim().parse::<f64>().ok().map(ScalarValue::from),
+        Type::FLOAT4 => text.trim().parse::<f32>().ok().map(ScalarValue::from),
         Type::BYTEA => crate::text::bytea(text).map(|bytes| ScalarValue::Binary(Some(bytes))),
         Type::INTERVAL => interval(text.trim()),
         Type::OID => text.trim().parse().ok().map(|oid: u32| ScalarValue::Int32(Some(oid.cast_signed()))),
@@ -263,6 +266,7 @@ mod tests {
                 "TimestampMicrosecond(253402214400000000, Some(\"UTC\"))",
             ),
             (Type::INT2, " 7", "Int16(7)"),
+            (Type::FLOAT8, "-Infinity", "Float64(-inf)"),
             (Type::BOOL, "t", "Boolean(true)"),
         ] {
             assert_eq!(shown(&kind, text).as_deref(), Some(expected), "{text}");
