@@ -7,8 +7,12 @@
 //!   pg_table_is_visible(…), …           one answer for every row                 fixed
 //!   to_regclass('syscalls'), …          names and their object ids               names
 //!   format('%I', …), set_config(…)      clients' texts                           texts
+//!   to_char(time, 'YYYY-MM-DD')         times as texts                           to_char
+//!   timezone('Europe/Berlin', time)     AT TIME ZONE                             timezone
+//!   json_build_object('a', 1), a -> 'b' documents                                json, operators
+//!   like_any(text, patterns, false)     LIKE ANY                                 like_any
 //!   obj_description(oid, 'pg_class')    what the tables' own page says           describe
-//!   replace(…), a || b, …             the engine's, of bounded answers               growth
+//!   replace(…), a || b, …               the engine's, of bounded answers         growth
 //!   event_argument(evt_arg, 'flags')    a system call's argument by its name     event_argument
 //! ```
 //!
@@ -20,14 +24,20 @@ mod describe;
 mod event_argument;
 mod fixed;
 pub(crate) mod growth;
+mod json;
+mod like_any;
 pub(crate) mod names;
+mod operators;
 mod privilege;
 mod server;
 mod texts;
 mod time_bucket;
+mod timezone;
+mod to_char;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 use datafusion::prelude::SessionContext;
 use datafusion_pg_catalog::pg_catalog as upstream;
@@ -45,7 +55,8 @@ static FUNCTIONS: LazyLock<Vec<ScalarUDF>> = LazyLock::new(|| {
     functions.extend(describe::functions());
     functions.extend(names::functions());
     functions.extend(texts::functions());
-    functions.push(time_bucket::function());
+    functions.extend([time_bucket::function(), timezone::function(), to_char::function()]);
+    functions.extend([json::build_object(), like_any::function()]);
     functions
 });
 
@@ -53,6 +64,14 @@ static FUNCTIONS: LazyLock<Vec<ScalarUDF>> = LazyLock::new(|| {
 pub(crate) fn register(session: &SessionContext) {
     for function in FUNCTIONS.iter() {
         session.register_udf(function.clone());
+    }
+    let state = session.state_ref();
+    let mut state = state.write();
+    let added = state
+        .register_expr_planner(Arc::new(operators::Operators))
+        .and_then(|()| state.register_function_rewrite(Arc::new(operators::Meanings)));
+    if let Err(error) = added {
+        tracing::warn!(%error, "operators of PostgreSQL are not known");
     }
 }
 

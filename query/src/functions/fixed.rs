@@ -83,7 +83,6 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         "inet_server_addr",
         "to_regproc",
         "to_regrole",
-        "json_build_object",
         "pg_get_function_arg_default",
     ];
     let mut functions: Vec<ScalarUDF> =

@@ -1,4 +1,4 @@
-//! `format`, `like_escape` and `set_config`: what clients' texts are made with.
+//! `format`, `like_escape`, `json_extract_path` and their like: texts that are made of texts.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::json;
+
 /// A function of texts.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct OfTexts {
@@ -22,13 +24,19 @@ struct OfTexts {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Work {
+pub(super) enum Work {
     /// `format('%I.%I', schema, name)`.
     Format,
     /// A pattern of `LIKE` with another escape, in that of the engine.
     LikeEscape,
     /// `set_config(name, value, is_local)`.
     SetConfig,
+    /// `json_extract_path(document, key, …)`.
+    JsonPath,
+    /// The same as text, which `->>` is.
+    JsonPathText,
+    /// The regular expression of a pattern of `SIMILAR TO`, with its escape if there is one.
+    SimilarTo,
 }
 
 /// Settings that change nothing here, so that a function may say that it has set them.
@@ -47,12 +55,15 @@ const MOST_BYTES: usize = 1 << 20;
 
 /// Every such function.
 pub(super) fn functions() -> Vec<ScalarUDF> {
-    [("format", Work::Format), ("like_escape", Work::LikeEscape), ("set_config", Work::SetConfig)]
-        .map(|(name, work)| {
-            let signature = Signature::variadic_any(Volatility::Stable);
-            ScalarUDF::new_from_impl(OfTexts { name, signature, work })
-        })
+    [Work::Format, Work::LikeEscape, Work::SetConfig, Work::JsonPath, Work::JsonPathText, Work::SimilarTo]
+        .map(function)
         .into()
+}
+
+/// The function that does this.
+pub(super) fn function(work: Work) -> ScalarUDF {
+    let signature = Signature::variadic_any(Volatility::Stable);
+    ScalarUDF::new_from_impl(OfTexts { name: work.name(), signature, work })
 }
 
 // === impl OfTexts ===
@@ -93,12 +104,29 @@ impl ScalarUDFImpl for OfTexts {
 // === impl Work ===
 
 impl Work {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Format => "format",
+            Self::LikeEscape => "like_escape",
+            Self::SetConfig => "set_config",
+            Self::JsonPath => "json_extract_path",
+            Self::JsonPathText => "json_extract_path_text",
+            Self::SimilarTo => "similar_to_escape",
+        }
+    }
+
     fn make(self, cells: &[Option<&str>]) -> Result<Option<String>> {
         match (self, cells) {
             (Self::Format, [Some(template), values @ ..]) => formatted(template, values).map(Some),
             (Self::LikeEscape, [Some(pattern), Some(escape)]) => Ok(Some(escaped(pattern, escape))),
             (Self::SetConfig, [Some(name), Some(value), ..]) => set(name, value).map(Some),
-            (Self::Format | Self::LikeEscape | Self::SetConfig, [_, ..]) => Ok(None),
+            (Self::JsonPath, [Some(document), path @ ..]) => Ok(json::at_path(document, path, false)),
+            (Self::JsonPathText, [Some(document), path @ ..]) => Ok(json::at_path(document, path, true)),
+            (Self::SimilarTo, [Some(pattern)]) => similar(pattern, Some('\\')).map(Some),
+            (Self::SimilarTo, [Some(pattern), Some(escape)]) => {
+                similar(pattern, escape.chars().next()).map(Some)
+            }
+            (_, [_, ..]) => Ok(None),
             _ => Err(DataFusionError::Plan("a function of texts without any".to_owned())),
         }
     }
@@ -166,6 +194,42 @@ fn escaped(pattern: &str, escape: &str) -> String {
         }
     }
     text
+}
+
+/// The regular expression of a pattern of `SIMILAR TO`: it is about the whole text, `%` and `_`
+/// are those of `LIKE`, and signs that only expressions have stand for themselves.
+fn similar(pattern: &str, escape: Option<char>) -> Result<String> {
+    let (mut text, mut letters) = (String::from("(?s)^(?:"), pattern.chars());
+    let mut in_class = false;
+    while let Some(letter) = letters.next() {
+        if Some(letter) == escape {
+            let unended = || DataFusionError::Execution("a pattern ends with its escape".to_owned());
+            let letter = letters.next().ok_or_else(unended)?;
+            if !letter.is_alphanumeric() && letter.is_ascii() {
+                text.push('\\');
+            }
+            text.push(letter);
+            continue;
+        }
+        match letter {
+            ']' if in_class => in_class = false,
+            '[' if !in_class => in_class = true,
+            '%' if !in_class => {
+                text.push_str(".*");
+                continue;
+            }
+            '_' if !in_class => {
+                text.push('.');
+                continue;
+            }
+            '.' | '^' | '$' if !in_class => text.push('\\'),
+            '\\' => text.push('\\'),
+            '[' => text.push('\\'),
+            _ => {}
+        }
+        text.push(letter);
+    }
+    Ok(text + ")$")
 }
 
 fn set(name: &str, value: &str) -> Result<String> {

@@ -1,15 +1,18 @@
 //! The rows of one query, encoded as they are asked for, never collected.
 
+mod kinds;
+
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_pg::datatypes::arrow_schema_to_pg_fields;
+use arrow_pg::datatypes::{arrow_schema_to_pg_fields, into_pg_type};
 use arrow_pg::row_encoder::RowEncoder;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use futures::StreamExt;
+use pgwire::api::Type;
 use pgwire::api::portal::Format;
 use pgwire::api::results::FieldInfo;
 use pgwire::messages::data::{DataRow, RowDescription};
@@ -193,7 +196,7 @@ impl Answer {
     }
 
     fn encoded(&self, rows: RecordBatch) -> Result<Batch, Failure> {
-        let (written, encoded) = records::written(rows.clone(), &self.fields)?;
+        let (written, encoded) = records::written(kinds::plain(&rows)?, &self.fields)?;
         Ok(Batch { encoder: RowEncoder::new(written, encoded), rows, sent: 0 })
     }
 
@@ -215,7 +218,12 @@ pub(super) fn fields(schema: &Schema, format: &Format) -> Result<Vec<FieldInfo>,
         let (given, needed) = (codes.len(), schema.fields().len());
         return Err(Failure::new("08P01", format!("bind gives {given} result formats for {needed} columns")));
     }
-    Ok(arrow_schema_to_pg_fields(schema, format, None)?)
+    Ok(arrow_schema_to_pg_fields(&kinds::announced(schema)?, format, None)?)
+}
+
+/// PostgreSQL's type for one of the engine's.
+pub(super) fn kind_of(kind: &DataType) -> Result<Type, Failure> {
+    Ok(into_pg_type(&kinds::flat(kind)?)?)
 }
 
 /// What a client is told of fields.

@@ -1,72 +1,64 @@
-//! Arrays as parameters: the types that `arrow-pg` does not read.
+//! Arrays as parameters, and as texts.
 
-use bytes::{Buf, Bytes};
-use datafusion::arrow::array::{
-    Array, ArrayRef, Date32Array, Int32Array, ListArray, StringArray, TimestampMicrosecondArray,
-};
-use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field};
+use std::collections::BTreeSet;
+
+use bytes::Buf;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use pgwire::api::Type;
-use std::sync::Arc;
 
 use super::failure::Failure;
+use super::parameters::values;
 
-/// PostgreSQL counts from 2000, everybody else from 1970.
-const DAYS_TO_2000: i32 = 10_957;
-const MICROSECONDS_TO_2000: i64 = 946_684_800_000_000;
-
-/// Whether an array of this type is read here.
-pub(super) fn reads(kind: &Type, is_binary: bool) -> bool {
-    let times = [Type::TIMESTAMPTZ_ARRAY, Type::TIMESTAMP_ARRAY, Type::DATE_ARRAY, Type::OID_ARRAY];
-    times.contains(kind) || (!is_binary && *kind == Type::NUMERIC_ARRAY)
+/// Reads an array of one dimension, whose items are of type `item`.
+pub(super) fn read(item: &Type, is_binary: bool, bytes: &[u8]) -> Result<ScalarValue, Failure> {
+    let items: Vec<Option<ScalarValue>> = match is_binary {
+        true => {
+            let one = |bytes: Option<&[u8]>| bytes.map(|bytes| values::read(item, true, bytes)).transpose();
+            binary(bytes).ok_or_else(malformed)?.into_iter().map(one).collect::<Result<_, _>>()?
+        }
+        false => {
+            let text = std::str::from_utf8(bytes).map_err(|_| malformed())?;
+            let read = |text: String| values::read(item, false, text.as_bytes());
+            let one = |text: Option<String>| text.map(read).transpose();
+            self::items(text).ok_or_else(malformed)?.into_iter().map(one).collect::<Result<_, _>>()?
+        }
+    };
+    let kind = kind(item, &items);
+    let null = ScalarValue::try_from(&kind).map_err(|_| malformed())?;
+    let item = |value: Option<ScalarValue>| match value {
+        None => Ok(null.clone()),
+        Some(value) => value.cast_to(&kind).map_err(|_| malformed()),
+    };
+    let items = items.into_iter().map(item).collect::<Result<Vec<_>, _>>()?;
+    Ok(ScalarValue::List(ScalarValue::new_list_nullable(&items, &kind)))
 }
 
-/// An array as the engine takes it. `expected` is its type, if that is known.
-pub(super) fn read(
-    kind: &Type,
-    is_binary: bool,
-    bytes: &Bytes,
-    expected: Option<&DataType>,
-) -> Result<ScalarValue, Failure> {
-    let items = match is_binary {
-        true => binary(kind, bytes.clone()).ok_or_else(malformed)?,
-        false => text(kind, bytes)?,
-    };
-    let items = match expected {
-        Some(DataType::List(item)) => cast(&items, item.data_type()).map_err(|_| malformed())?,
-        _ => items,
-    };
-    let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
-    let list = ListArray::try_new(field, OffsetBuffer::from_lengths([items.len()]), items, None);
-    Ok(ScalarValue::List(Arc::new(list.map_err(|_| malformed())?)))
+/// The type that holds all items: decimals come with as many digits as each needs.
+fn kind(item: &Type, items: &[Option<ScalarValue>]) -> DataType {
+    let kinds: BTreeSet<(u8, i8)> = items
+        .iter()
+        .flatten()
+        .filter_map(|value| match value.data_type() {
+            DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+                Some((precision.saturating_sub(scale.unsigned_abs()), scale))
+            }
+            _ => None,
+        })
+        .collect();
+    let whole = kinds.iter().map(|(whole, _)| *whole).max();
+    let scale = kinds.iter().map(|(_, scale)| *scale).max();
+    match (whole, scale) {
+        (Some(whole), Some(scale)) => match whole.saturating_add(scale.unsigned_abs()).max(1) {
+            precision @ ..=38 => DataType::Decimal128(precision, scale),
+            precision => DataType::Decimal256(precision.min(76), scale),
+        },
+        _ => values::arrow_type(item),
+    }
 }
 
 fn malformed() -> Failure {
     Failure::new("22P02", "malformed array: it must have one dimension, and items of its type")
-}
-
-fn text(kind: &Type, bytes: &[u8]) -> Result<ArrayRef, Failure> {
-    let text = std::str::from_utf8(bytes).map_err(|_| malformed())?;
-    let items: StringArray = items(text).ok_or_else(malformed)?.into_iter().collect();
-    let item = match *kind {
-        Type::TIMESTAMPTZ_ARRAY => utc(),
-        Type::TIMESTAMP_ARRAY => local(),
-        Type::DATE_ARRAY => DataType::Date32,
-        Type::OID_ARRAY => DataType::Int32,
-        _ => DataType::Decimal128(38, 10),
-    };
-    let options = datafusion::arrow::compute::CastOptions { safe: false, ..Default::default() };
-    datafusion::arrow::compute::cast_with_options(&items, &item, &options).map_err(|_| malformed())
-}
-
-fn utc() -> DataType {
-    DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()))
-}
-
-fn local() -> DataType {
-    DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, None)
 }
 
 /// The items of an array of one dimension; `None` if it is not one.
@@ -100,7 +92,7 @@ pub(super) fn items(text: &str) -> Option<Vec<Option<String>>> {
     (!quoted).then_some(items)
 }
 
-fn binary(kind: &Type, mut bytes: Bytes) -> Option<ArrayRef> {
+fn binary(mut bytes: &[u8]) -> Option<Vec<Option<&[u8]>>> {
     let dimensions = bytes.try_get_i32().ok()?;
     bytes.try_get_i32().ok()?;
     bytes.try_get_u32().ok()?;
@@ -114,29 +106,18 @@ fn binary(kind: &Type, mut bytes: Bytes) -> Option<ArrayRef> {
         _ => return None,
     };
     // An item has four bytes at least, whatever the count says.
-    let mut values: Vec<Option<i64>> = Vec::with_capacity(count.min(bytes.len() / 4));
+    let mut items = Vec::with_capacity(count.min(bytes.len() / 4));
     for _ in 0..count {
-        values.push(match bytes.try_get_i32().ok()? {
+        items.push(match bytes.try_get_i32().ok()? {
             -1 => None,
-            4 => Some(i64::from(bytes.try_get_i32().ok()?)),
-            8 => Some(bytes.try_get_i64().ok()?),
-            _ => return None,
+            length => {
+                let (item, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
+                bytes = rest;
+                Some(item)
+            }
         });
     }
-    let small = |value: Option<i64>, from: i32| {
-        value.map(|value| i32::try_from(value).unwrap_or(i32::MAX).saturating_add(from))
-    };
-    let times = || values.iter().map(|value| value.map(|value| value.saturating_add(MICROSECONDS_TO_2000)));
-    Some(match *kind {
-        Type::DATE_ARRAY => {
-            Arc::new(values.iter().map(|value| small(*value, DAYS_TO_2000)).collect::<Date32Array>())
-        }
-        Type::OID_ARRAY => Arc::new(values.iter().map(|value| small(*value, 0)).collect::<Int32Array>()),
-        Type::TIMESTAMPTZ_ARRAY => {
-            Arc::new(times().collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
-        }
-        _ => Arc::new(times().collect::<TimestampMicrosecondArray>()),
-    })
+    Some(items)
 }
 
 #[cfg(test)]
@@ -146,21 +127,22 @@ mod tests {
     use super::*;
 
     fn shown(kind: &Type, text: &str) -> Option<String> {
-        let value = read(kind, false, &Bytes::copy_from_slice(text.as_bytes()), None).ok()?;
-        Some(value.to_string())
+        read(kind, false, text.as_bytes()).ok().map(|value| value.to_string())
     }
 
     #[test]
     fn literals_are_read_and_nonsense_is_not() {
-        assert_eq!(shown(&Type::DATE_ARRAY, "{2026-11-24,NULL}").as_deref(), Some("[2026-11-24, ]"));
+        assert_eq!(shown(&Type::DATE, "{2026-11-24,NULL}").as_deref(), Some("[2026-11-24, ]"));
         assert_eq!(
-            shown(&Type::TIMESTAMPTZ_ARRAY, "{\"2026-11-24 10:00:00.5+01\"}").as_deref(),
+            shown(&Type::TIMESTAMPTZ, "{\"2026-11-24 10:00:00.5+01\"}").as_deref(),
             Some("[2026-11-24T09:00:00.500Z]")
         );
-        assert_eq!(shown(&Type::OID_ARRAY, "{}").as_deref(), Some("[]"));
+        assert_eq!(shown(&Type::OID, "{}").as_deref(), Some("[]"));
         for text in ["", "{", "{1", "{{1}}", "{x}", "1,2", "{\"1}"] {
-            assert_eq!(shown(&Type::OID_ARRAY, text), None, "{text}");
+            assert_eq!(shown(&Type::OID, text), None, "{text}");
         }
+        assert_eq!(shown(&Type::NUMERIC, "{1.5,20,NULL}").as_deref(), Some("[1.5, 20.0, ]"));
+        assert_eq!(shown(&Type::BYTEA, "{\"\\\\x00ff\"}").as_deref(), Some("[00ff]"));
     }
 
     #[test]
@@ -169,25 +151,21 @@ mod tests {
             let mut bytes = vec![0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1];
             bytes.extend_from_slice(&i32::try_from(item.len()).unwrap().to_be_bytes());
             bytes.extend_from_slice(item);
-            Bytes::from(bytes)
+            bytes
         };
-        let read = |kind: &Type, item: &[u8]| {
-            super::read(kind, true, &bytes(item), None).map(|value| value.to_string())
-        };
-        assert_eq!(read(&Type::DATE_ARRAY, &1_i32.to_be_bytes()).unwrap(), "[2000-01-02]");
-        assert_eq!(
-            read(&Type::TIMESTAMPTZ_ARRAY, &1_i64.to_be_bytes()).unwrap(),
-            "[2000-01-01T00:00:00.000001Z]"
-        );
-        assert_eq!(read(&Type::OID_ARRAY, &7_i32.to_be_bytes()).unwrap(), "[7]");
-        assert!(read(&Type::OID_ARRAY, &[1, 2]).is_err());
+        let read =
+            |kind: &Type, item: &[u8]| super::read(kind, true, &bytes(item)).map(|value| value.to_string());
+        assert_eq!(read(&Type::DATE, &1_i32.to_be_bytes()).unwrap(), "[2000-01-02]");
+        assert_eq!(read(&Type::TIMESTAMPTZ, &1_i64.to_be_bytes()).unwrap(), "[2000-01-01T00:00:00.000001Z]");
+        assert_eq!(read(&Type::OID, &7_i32.to_be_bytes()).unwrap(), "[7]");
+        assert!(read(&Type::OID, &[1, 2]).is_err());
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_an_array_or_an_error(bytes: Vec<u8>, is_binary: bool) {
-            for kind in [Type::DATE_ARRAY, Type::TIMESTAMPTZ_ARRAY, Type::OID_ARRAY, Type::NUMERIC_ARRAY] {
-                let _ = read(&kind, is_binary && kind != Type::NUMERIC_ARRAY, &Bytes::from(bytes.clone()), None);
+            for kind in [Type::DATE, Type::TIMESTAMPTZ, Type::OID, Type::NUMERIC, Type::TEXT] {
+                let _ = read(&kind, is_binary, &bytes);
             }
         }
     }

@@ -113,6 +113,13 @@ fn own(text: &str) -> Result<Option<Asked>, Failure> {
             None => Asked::Query { sql: text.to_owned(), told: Told::default(), tag: "COPY" },
         }));
     }
+    if words.take("table") {
+        return Ok(Some(query(&format!("SELECT * FROM {}", words.rest()), "SELECT")));
+    }
+    // The parser forgets the points of a name.
+    if words.take("show") && words.rest().contains('.') && !words.rest().contains(char::is_whitespace) {
+        return Ok(Some(Asked::Command(Command::Show(Some(words.rest().replace('"', ""))))));
+    }
     if words.take("abort") {
         return Ok(Some(Asked::Command(Command::Rollback)));
     }
@@ -180,7 +187,20 @@ fn asked(statement: &Statement, text: &str) -> Result<Asked, Failure> {
 
 /// Anything else goes to the engine, whose gate decides whether it may run.
 fn query(text: &str, tag: &'static str) -> Asked {
-    Asked::Query { sql: dialect::translate(text), told: parameters::told(text), tag }
+    let (sql, told) = translated(text);
+    Asked::Query { sql, told, tag }
+}
+
+/// A statement as the engine can plan it, and what it says of its parameters.
+pub(super) fn translated(text: &str) -> (String, Told) {
+    let (sql, mut told) = (dialect::translate(text), parameters::told(text));
+    // What was added on the way is told too.
+    if sql != text {
+        for (number, kind) in parameters::told(&sql).types {
+            told.types.entry(number).or_insert(kind);
+        }
+    }
+    (sql, told)
 }
 
 /// A name as PostgreSQL keeps it.

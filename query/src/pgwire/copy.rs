@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use pgwire::messages::copy::{CopyData, CopyOutResponse};
 use pgwire::messages::data::DataRow;
 
+use super::dialect;
 use super::failure::Failure;
 use super::words::Words;
 
@@ -67,7 +68,7 @@ pub(super) fn parse(text: &str) -> Result<Option<Copy>, Failure> {
     let mut words = Words::of(text)?;
     words.expect("copy")?;
     let sql = match words.parenthesis()? {
-        Some(query) => query.trim().to_owned(),
+        Some(query) => dialect::translate(query.trim()),
         None => of_table(text, &mut words)?,
     };
     if !words.take("to") || !words.take("stdout") {

@@ -3,10 +3,9 @@
 //! A cursor is a portal, as in PostgreSQL: drivers describe it by its name. It
 //! reads forward only, since rows that were sent are not kept.
 
-use super::command::{Asked, Command};
-use super::dialect;
+use super::command::{self, Asked, Command};
 use super::failure::Failure;
-use super::parameters::{self, Told};
+use super::parameters::Told;
 use super::words::Words;
 
 /// A cursor that is to be made.
@@ -83,7 +82,7 @@ fn declare(mut words: Words<'_>) -> Result<Asked, Failure> {
         words.expect("hold")?;
     }
     words.expect("for")?;
-    let (sql, told) = (dialect::translate(words.rest()), parameters::told(words.rest()));
+    let (sql, told) = command::translated(words.rest());
     Ok(Asked::Declare(Declared { name, sql, told, binary, hold }))
 }
 

@@ -1,16 +1,18 @@
-//! The one place where clients' catalog queries are put into the engine's dialect.
+//! The one place where clients' statements are put into the engine's dialect.
 //!
 //! `datafusion-pg-catalog` knows most of what psql, Grafana, DBeaver and drivers
 //! send about `pg_catalog`, and rewrites it; [`Own`] has what it does not,
-//! each with its reason. Statements that name nothing of the catalogs pass as
-//! they were written.
+//! each with its reason. [`spelling`] has what PostgreSQL writes otherwise than
+//! the engine, catalogs or not. All other statements pass as they were written.
 
 mod empty;
 mod known;
 mod objects;
+mod spelling;
 mod tableoid;
 
-use std::collections::BTreeSet;
+pub(super) use spelling::shown;
+
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
@@ -64,7 +66,16 @@ fn concerns(text: &str) -> bool {
 
 /// A statement as the engine can plan it.
 pub(super) fn translate(text: &str) -> String {
-    if !concerns(text) || depth::check(text).is_err() {
+    // The engine refuses it.
+    if depth::check(text).is_err() {
+        return text.to_owned();
+    }
+    let text = of_catalogs(text);
+    spelling::spelled(&text).unwrap_or(text)
+}
+
+fn of_catalogs(text: &str) -> String {
+    if !concerns(text) {
         return text.to_owned();
     }
     // Its table of whole queries works on text; the rest of it on the syntax tree.
@@ -160,21 +171,7 @@ impl VisitorMut for Own {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         tableoid::select(select);
-        same_names(select);
         ControlFlow::Continue(())
-    }
-}
-
-/// The engine wants every column's name to be another one; upstream makes
-/// `session_user` of `current_user`, and clients ask for both at once.
-fn same_names(select: &mut Select) {
-    let mut names = BTreeSet::new();
-    for (place, item) in select.projection.iter_mut().enumerate() {
-        let SelectItem::UnnamedExpr(expression) = item else { continue };
-        if !names.insert(expression.to_string()) {
-            let alias = Ident::new(format!("column{}", place + 1));
-            *item = SelectItem::ExprWithAlias { expr: expression.clone(), alias };
-        }
     }
 }
 
@@ -369,7 +366,7 @@ mod tests {
         assert!(translated.contains("like_escape('b' || '%', '/')"), "{translated}");
         assert_eq!(
             translate("SELECT current_user, session_user"),
-            "SELECT session_user, session_user AS column2"
+            "SELECT session_user AS \"session_user\u{e000}1\", session_user AS \"session_user\u{e000}2\""
         );
     }
 }

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow_pg::datatypes::df::deserialize_parameters;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::ScalarValue;
 use pgwire::api::Type;
-use pgwire::api::portal::{Format, Portal as Bound};
-use pgwire::api::stmt::StoredStatement;
+use pgwire::api::portal::Format;
 use pgwire::messages::PgWireBackendMessage as Message;
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{
@@ -21,7 +19,7 @@ use super::arrays;
 use super::command::{self, Asked, Command};
 use super::connection::{Connection, Socket, send};
 use super::failure::Failure;
-use super::parameters::{self, Told};
+use super::parameters::{self, Told, values};
 use super::portals::{Kind, Portal, Prepared, Read, State, no_portal};
 use super::simple::{complete, finish};
 use crate::{Ask, Endpoint};
@@ -72,8 +70,13 @@ impl Connection {
         tag: &'static str,
         oids: &[u32],
     ) -> Result<Prepared, Failure> {
-        let given = |index: usize| oids.get(index).and_then(|oid| Type::from_oid(*oid));
-        let fitted = parameters::fitted(sql, &|number| given(number.saturating_sub(1)));
+        let given = |index: usize| {
+            let given = oids.get(index).and_then(|oid| Type::from_oid(*oid));
+            given.filter(|kind| *kind != Type::UNKNOWN)
+        };
+        let kind =
+            |number: usize| given(number.saturating_sub(1)).or_else(|| told.types.get(&number).cloned());
+        let fitted = parameters::fitted(sql, &kind);
         let (principal, interrupt) = self.starting()?;
         let described = fitted.described.as_ref().unwrap_or(&fitted.sql);
         let described = self.server.engine.describe(principal, Endpoint::Pgwire, Ask::new(described));
@@ -101,7 +104,7 @@ impl Connection {
         let name = message.portal_name.clone().unwrap_or_default();
         self.portals.check_room(&name)?;
         let prepared = self.portals.statement(message.statement_name.as_deref().unwrap_or_default())?;
-        let values = values(message, &prepared)?;
+        let values = bound(message, &prepared)?;
         let format = format_of(&message.result_column_format_codes);
         // Wrong numbers of formats are refused here, before they are used.
         self.portals.columns(&prepared, &format)?;
@@ -227,7 +230,7 @@ impl Connection {
 }
 
 /// A bind message's values, as the engine takes them.
-fn values(message: &Bind, prepared: &Prepared) -> Result<Vec<ScalarValue>, Failure> {
+fn bound(message: &Bind, prepared: &Prepared) -> Result<Vec<ScalarValue>, Failure> {
     let (given, needed) = (message.parameters.len(), prepared.parameters.len());
     let formats = message.parameter_format_codes.len();
     if given != needed || (formats > 1 && formats != needed) {
@@ -235,42 +238,21 @@ fn values(message: &Bind, prepared: &Prepared) -> Result<Vec<ScalarValue>, Failu
             format!("bind gives {given} parameters in {formats} formats, the statement has {needed}");
         return Err(Failure::new("08P01", message));
     }
-    let arrays = own_arrays(message, prepared)?;
-    // Those that were read already are nulls to the rest.
-    let mut values = message.parameters.clone();
-    let mut types: Vec<_> = prepared.parameters.iter().map(|kind| Some(kind.clone())).collect();
-    for (place, array) in arrays.iter().enumerate().filter(|(_, array)| array.is_some()) {
-        values[place] = None;
-        types[place] = array.as_ref().map(|_| Type::TEXT);
-    }
-    let statement = StoredStatement::new(String::new(), (), types);
-    let (formats, results) = (&message.parameter_format_codes, &message.result_column_format_codes);
-    let rest = Bind::new(None, None, formats.clone(), values, results.clone());
-    let bound = Bound::try_new(&rest, Arc::new(statement))?;
-    let expected: Vec<_> = prepared.expected.iter().map(Option::as_ref).collect();
-    let values = match deserialize_parameters(&bound, &expected)? {
-        ParamValues::List(values) => values,
-        ParamValues::Map(_) => return Err(Failure::new("XX000", "parameters have numbers, not names")),
-    };
-    let own = values.into_iter().zip(arrays);
-    Ok(own.map(|(value, array)| array.unwrap_or(value.value)).collect())
-}
-
-/// Arrays that are read here, by their places.
-fn own_arrays(message: &Bind, prepared: &Prepared) -> Result<Vec<Option<ScalarValue>>, Failure> {
     let is_binary = |place: usize| match message.parameter_format_codes.as_slice() {
         [] => false,
         [code] => *code == 1,
         codes => codes.get(place) == Some(&1),
     };
-    let array = |(place, kind): (usize, &Type)| {
-        let Some(bytes) = message.parameters[place].as_ref() else { return Ok(None) };
-        match arrays::reads(kind, is_binary(place)) {
-            true => arrays::read(kind, is_binary(place), bytes, prepared.expected[place].as_ref()).map(Some),
-            false => Ok(None),
-        }
+    let value = |(place, kind): (usize, &Type)| {
+        let expected = prepared.expected.get(place).and_then(Option::as_ref);
+        let Some(bytes) = &message.parameters[place] else { return values::null(kind, expected) };
+        let value = match parameters::item_of(kind) {
+            Some(item) => arrays::read(&item, is_binary(place), bytes)?,
+            None => values::read(kind, is_binary(place), bytes)?,
+        };
+        Ok(values::coerced(value, expected))
     };
-    prepared.parameters.iter().enumerate().map(array).collect()
+    prepared.parameters.iter().enumerate().map(value).collect()
 }
 
 fn format_of(codes: &[i16]) -> Format {

@@ -4,13 +4,17 @@
 //! encode it. The engine infers types from comparisons, not from `$1::bigint`,
 //! nor from `x = ANY($1)`; and a column that is a parameter has no type for it.
 
+pub(super) mod numbers;
+pub(super) mod values;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::arrow::datatypes::DataType as ArrowType;
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Select, SelectItem,
-    Statement, Value, Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Query, Select, SelectItem, SetExpr, Statement, Value, Values, Visit, VisitMut,
+    Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -52,20 +56,23 @@ pub(super) fn told(text: &str) -> Told {
     told
 }
 
-/// Gives types to parameters that the engine finds none for. `given` are the client's.
-pub(super) fn fitted(sql: String, given: &dyn Fn(usize) -> Option<Type>) -> Fitted {
+/// Gives types to parameters that the engine finds none for. `kind` is the client's type of each, or a cast's.
+pub(super) fn fitted(sql: String, kind: &dyn Fn(usize) -> Option<Type>) -> Fitted {
     let as_it_is = |sql| Fitted { sql, described: None, arrays: Vec::new() };
     if !sql.contains('$') || depth::check(&sql).is_err() {
         return as_it_is(sql);
     }
     let Ok(mut statements) = Parser::parse_sql(&PostgreSqlDialect {}, &sql) else { return as_it_is(sql) };
     let [statement] = statements.as_mut_slice() else { return as_it_is(sql) };
-    let mut typed = Typed { given, changed: false };
+    let mut typed = Typed { kind, changed: false };
     let _ = statement.visit(&mut typed);
-    let sql = if typed.changed { Statement::to_string(statement) } else { sql };
+    let mut run = statement.clone();
+    let mut bare = Bare { kind, changed: false };
+    let _ = VisitMut::visit(&mut run, &mut bare);
+    let sql = if typed.changed || bare.changed { run.to_string() } else { sql };
     let mut lists = Lists { arrays: Vec::new() };
     let _ = statement.visit(&mut lists);
-    let described = (!lists.arrays.is_empty()).then(|| Statement::to_string(statement));
+    let described = (bare.changed || !lists.arrays.is_empty()).then(|| Statement::to_string(statement));
     Fitted { sql, described, arrays: lists.arrays }
 }
 
@@ -73,7 +80,7 @@ pub(super) fn fitted(sql: String, given: &dyn Fn(usize) -> Option<Type>) -> Fitt
 pub(super) fn array_of(item: Option<&ArrowType>) -> ArrowType {
     let item = match item {
         Some(ArrowType::Dictionary(_, value)) => value.as_ref().clone(),
-        Some(ArrowType::Utf8View | ArrowType::LargeUtf8 | ArrowType::Null) | None => ArrowType::Utf8,
+        Some(ArrowType::Null) | None => ArrowType::Utf8,
         Some(item) => item.clone(),
     };
     ArrowType::new_list(item, true)
@@ -97,9 +104,10 @@ impl Visitor for Told {
     }
 }
 
-/// Casts parameters that stand where nothing else tells their type.
+/// Casts parameters that stand where nothing else tells their type, or where the engine
+/// would take the type of their neighbour: `time - $1`.
 struct Typed<'a> {
-    given: &'a dyn Fn(usize) -> Option<Type>,
+    kind: &'a dyn Fn(usize) -> Option<Type>,
     changed: bool,
 }
 
@@ -108,8 +116,11 @@ struct Typed<'a> {
 impl Typed<'_> {
     /// Casts a bare parameter to the client's type, or to `otherwise`.
     fn cast(&mut self, expression: &mut Expr, otherwise: Option<DataType>) {
+        if let Expr::Nested(inner) = expression {
+            return self.cast(inner, otherwise);
+        }
         let Some(number) = parameter(expression) else { return };
-        let given = (self.given)(number).and_then(|given| name_of(&given));
+        let given = (self.kind)(number).and_then(|given| name_of(&given));
         let Some(data_type) = given.or(otherwise) else { return };
         let bare = std::mem::replace(expression, Expr::value(Value::Null));
         let (kind, expr) = (CastKind::DoubleColon, Box::new(bare));
@@ -119,9 +130,34 @@ impl Typed<'_> {
 
     fn arguments(&mut self, function: &mut Function) {
         let FunctionArguments::List(list) = &mut function.args else { return };
+        // Where all are of one type, and none says which, it is text.
+        let name = function.name.to_string().to_ascii_lowercase();
+        let of_one = ["coalesce", "nullif", "greatest", "least"].contains(&name.as_str());
+        let tells = |argument: &FunctionArg| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) => match parameter(argument) {
+                Some(number) => (self.kind)(number).is_some(),
+                None => true,
+            },
+            _ => true,
+        };
+        let otherwise = (of_one && !list.args.iter().any(tells)).then_some(DataType::Text);
         for argument in &mut list.args {
             if let FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) = argument {
-                self.cast(argument, None);
+                self.cast(argument, otherwise.clone());
+            }
+        }
+    }
+
+    /// A column of `VALUES` is text if nothing in it says what it is.
+    fn rows(&mut self, values: &mut Values) {
+        let columns = values.rows.first().map_or(0, |row| row.content.len());
+        for column in 0..columns {
+            let tells = |row: &[Expr]| row.get(column).is_some_and(|cell| parameter(cell).is_none());
+            let otherwise = (!values.rows.iter().any(|row| tells(&row.content))).then_some(DataType::Text);
+            for row in &mut values.rows {
+                if let Some(cell) = row.content.get_mut(column) {
+                    self.cast(cell, otherwise.clone());
+                }
             }
         }
     }
@@ -129,6 +165,13 @@ impl Typed<'_> {
 
 impl VisitorMut for Typed<'_> {
     type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let SetExpr::Values(values) = query.body.as_mut() {
+            self.rows(values);
+        }
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         for item in &mut select.projection {
@@ -140,10 +183,73 @@ impl VisitorMut for Typed<'_> {
     }
 
     fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Function(function) = expression {
-            self.arguments(function);
+        match expression {
+            Expr::Function(function) => self.arguments(function),
+            Expr::BinaryOp { left, op, right } if computes(op) => {
+                self.cast(left, None);
+                self.cast(right, None);
+            }
+            Expr::UnaryOp { expr, .. } => self.cast(expr, None),
+            Expr::Array(array) => array.elem.iter_mut().for_each(|item| self.cast(item, None)),
+            Expr::Case { conditions, else_result, .. } => {
+                conditions.iter_mut().for_each(|when| self.cast(&mut when.result, None));
+                if let Some(result) = else_result {
+                    self.cast(result, None);
+                }
+            }
+            // Nanoseconds end in 2262.
+            Expr::Cast { expr, data_type: DataType::Timestamp(precision @ None, _), .. }
+                if parameter(expr).is_some() =>
+            {
+                *precision = Some(6);
+                self.changed = true;
+            }
+            _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Operators whose two sides need not be of one type.
+fn computes(operator: &BinaryOperator) -> bool {
+    use BinaryOperator::{
+        Arrow, ArrowAt, AtArrow, Divide, LongArrow, Minus, Modulo, Multiply, PGOverlap, Plus, StringConcat,
+    };
+    let known =
+        [Plus, Minus, Multiply, Divide, Modulo, StringConcat, Arrow, LongArrow, AtArrow, ArrowAt, PGOverlap];
+    known.contains(operator)
+}
+
+/// Takes casts to `numeric` off: the engine would give each value ten digits behind its
+/// point, and a value that comes as one has its own.
+struct Bare<'a> {
+    kind: &'a dyn Fn(usize) -> Option<Type>,
+    changed: bool,
+}
+
+// === impl Bare ===
+
+impl VisitorMut for Bare<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Cast { expr, data_type, .. } = expression
+            && let Some(number) = parameter(expr)
+            && matches!((self.kind)(number), Some(Type::NUMERIC | Type::NUMERIC_ARRAY))
+            && is_any_numeric(data_type)
+        {
+            *expression = expr.as_ref().clone();
+            self.changed = true;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_any_numeric(name: &DataType) -> bool {
+    match name {
+        DataType::Numeric(ExactNumberInfo::None) | DataType::Decimal(ExactNumberInfo::None) => true,
+        DataType::Array(_) => type_of(name) == Some(Type::NUMERIC_ARRAY) && !name.to_string().contains('('),
+        _ => false,
     }
 }
 
@@ -188,43 +294,87 @@ fn type_of(name: &DataType) -> Option<Type> {
         None => (name.as_str(), false),
     };
     let bare = bare.split_once('(').map_or(bare, |(bare, _)| bare).trim();
-    let (one, many) = match bare {
-        "text" | "name" => (Type::TEXT, Type::TEXT_ARRAY),
-        "varchar" | "character varying" => (Type::VARCHAR, Type::VARCHAR_ARRAY),
-        "bigint" | "int8" => (Type::INT8, Type::INT8_ARRAY),
-        "int" | "integer" | "int4" => (Type::INT4, Type::INT4_ARRAY),
-        "smallint" | "int2" => (Type::INT2, Type::INT2_ARRAY),
-        "double precision" | "float8" => (Type::FLOAT8, Type::FLOAT8_ARRAY),
-        "real" | "float4" => (Type::FLOAT4, Type::FLOAT4_ARRAY),
-        "numeric" | "decimal" => (Type::NUMERIC, Type::NUMERIC_ARRAY),
-        "bool" | "boolean" => (Type::BOOL, Type::BOOL_ARRAY),
-        "bytea" => (Type::BYTEA, Type::BYTEA_ARRAY),
-        "date" => (Type::DATE, Type::DATE_ARRAY),
-        "timestamp" | "timestamp without time zone" => (Type::TIMESTAMP, Type::TIMESTAMP_ARRAY),
-        "timestamptz" | "timestamp with time zone" => (Type::TIMESTAMPTZ, Type::TIMESTAMPTZ_ARRAY),
-        "interval" => (Type::INTERVAL, Type::INTERVAL_ARRAY),
-        "oid" => (Type::OID, Type::OID_ARRAY),
+    let one = match bare {
+        "text" | "name" => Type::TEXT,
+        "varchar" | "character varying" => Type::VARCHAR,
+        "bigint" | "int8" => Type::INT8,
+        "int" | "integer" | "int4" => Type::INT4,
+        "smallint" | "int2" => Type::INT2,
+        "double precision" | "float8" => Type::FLOAT8,
+        "real" | "float4" => Type::FLOAT4,
+        "numeric" | "decimal" => Type::NUMERIC,
+        "bool" | "boolean" => Type::BOOL,
+        "bytea" => Type::BYTEA,
+        "date" => Type::DATE,
+        "time" | "time without time zone" => Type::TIME,
+        "timestamp" | "timestamp without time zone" => Type::TIMESTAMP,
+        "timestamptz" | "timestamp with time zone" => Type::TIMESTAMPTZ,
+        "interval" => Type::INTERVAL,
+        "oid" => Type::OID,
+        "uuid" => Type::UUID,
+        "json" => Type::JSON,
+        "jsonb" => Type::JSONB,
         _ => return None,
     };
-    Some(if array { many } else { one })
+    match array {
+        true => ARRAYS.iter().find(|(_, item)| *item == one).map(|(array, _)| array.clone()),
+        false => Some(one),
+    }
 }
 
-/// The name of a type in SQL.
+/// The arrays that parameters may be, and their items.
+const ARRAYS: &[(Type, Type)] = &[
+    (Type::TEXT_ARRAY, Type::TEXT),
+    (Type::VARCHAR_ARRAY, Type::VARCHAR),
+    (Type::BPCHAR_ARRAY, Type::BPCHAR),
+    (Type::NAME_ARRAY, Type::NAME),
+    (Type::INT8_ARRAY, Type::INT8),
+    (Type::INT4_ARRAY, Type::INT4),
+    (Type::INT2_ARRAY, Type::INT2),
+    (Type::FLOAT8_ARRAY, Type::FLOAT8),
+    (Type::FLOAT4_ARRAY, Type::FLOAT4),
+    (Type::NUMERIC_ARRAY, Type::NUMERIC),
+    (Type::BOOL_ARRAY, Type::BOOL),
+    (Type::BYTEA_ARRAY, Type::BYTEA),
+    (Type::DATE_ARRAY, Type::DATE),
+    (Type::TIME_ARRAY, Type::TIME),
+    (Type::TIMESTAMP_ARRAY, Type::TIMESTAMP),
+    (Type::TIMESTAMPTZ_ARRAY, Type::TIMESTAMPTZ),
+    (Type::INTERVAL_ARRAY, Type::INTERVAL),
+    (Type::OID_ARRAY, Type::OID),
+    (Type::UUID_ARRAY, Type::UUID),
+    (Type::JSON_ARRAY, Type::JSON),
+    (Type::JSONB_ARRAY, Type::JSONB),
+];
+
+/// The type of an array's items.
+pub(super) fn item_of(kind: &Type) -> Option<Type> {
+    ARRAYS.iter().find(|(array, _)| array == kind).map(|(_, item)| item.clone())
+}
+
+/// The name of a type in SQL. The engine keeps identifiers and documents as texts.
 fn name_of(kind: &Type) -> Option<DataType> {
-    let name = match *kind {
+    let item = item_of(kind);
+    let name = match *item.as_ref().unwrap_or(kind) {
         Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN => "text",
+        Type::UUID | Type::JSON | Type::JSONB => "text",
         Type::INT8 => "bigint",
         Type::INT4 | Type::OID => "int",
         Type::INT2 => "smallint",
         Type::FLOAT8 => "double precision",
         Type::FLOAT4 => "real",
+        Type::NUMERIC => "numeric",
         Type::BOOL => "boolean",
+        Type::BYTEA => "bytea",
         Type::DATE => "date",
-        Type::TIMESTAMP => "timestamp",
-        Type::TIMESTAMPTZ => "timestamptz",
+        Type::TIME => "time",
+        Type::TIMESTAMP => "timestamp(6)",
+        Type::TIMESTAMPTZ => "timestamp(6) with time zone",
+        Type::INTERVAL => "interval",
         _ => return None,
     };
-    Parser::new(&PostgreSqlDialect {}).try_with_sql(name).ok()?.parse_data_type().ok()
+    let name = if item.is_some() { format!("{name}[]") } else { name.to_owned() };
+    Parser::new(&PostgreSqlDialect {}).try_with_sql(&name).ok()?.parse_data_type().ok()
 }
 
 #[cfg(test)]
@@ -255,6 +405,20 @@ mod tests {
         let given = |number| (number == 2).then_some(Type::INT8);
         let sql = fitted("SELECT $1 AS a, $2, upper($3), abs($2) FROM t WHERE b = $2".to_owned(), &given).sql;
         assert_eq!(sql, "SELECT $1::TEXT AS a, $2::BIGINT, upper($3), abs($2::BIGINT) FROM t WHERE b = $2");
+    }
+
+    /// Goal: what stands beside a parameter does not decide its type when the client has.
+    #[test]
+    fn parameters_keep_their_own_types() {
+        let given = |number| [Type::INTERVAL, Type::NUMERIC, Type::INT4_ARRAY].get(number - 1).cloned();
+        let fitted = fitted("SELECT now() - $1, $2, $3, $4::timestamptz".to_owned(), &given);
+        let (sql, described) = (fitted.sql, fitted.described.unwrap());
+        assert_eq!(sql, "SELECT now() - $1::INTERVAL, $2, $3::INT[], $4::TIMESTAMPTZ(6)");
+        assert_eq!(described, "SELECT now() - $1::INTERVAL, $2::NUMERIC, $3::INT[], $4::TIMESTAMPTZ(6)");
+        let given = |number| (number == 1).then_some(Type::INT2);
+        let values =
+            super::fitted("SELECT * FROM (VALUES ($1, $2), ($1, $2)) AS v (a, b)".to_owned(), &given);
+        assert!(values.sql.contains("($1::SMALLINT, $2::TEXT)"), "{}", values.sql);
     }
 
     #[test]

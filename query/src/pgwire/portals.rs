@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_pg::datatypes::into_pg_type;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use pgwire::api::Type;
@@ -14,7 +13,7 @@ use pgwire::api::portal::Format;
 use pgwire::api::results::FieldInfo;
 use pgwire::messages::PgWireBackendMessage as Message;
 
-use super::answer::{Answer, Interrupt, fields};
+use super::answer::{Answer, Interrupt, fields, kind_of};
 use super::command::Command;
 use super::connection::{Socket, send};
 use super::copy::Copy;
@@ -228,7 +227,7 @@ impl Prepared {
         match (given, cast, expected) {
             (Some(given), ..) => Ok(given),
             (None, Some(cast), _) => Ok(cast.clone()),
-            (None, None, Some(expected)) => into_pg_type(expected).map_err(Failure::from),
+            (None, None, Some(expected)) => kind_of(expected),
             (None, None, None) => Ok(Type::TEXT),
         }
     }

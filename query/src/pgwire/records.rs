@@ -1,13 +1,17 @@
-//! Structs, and lists of them, in PostgreSQL's text for records.
+//! What `arrow-pg` does not write as PostgreSQL does: records, lists of lists, long
+//! decimals and spans that are null.
 //!
-//! `arrow-pg` writes a quote inside of a field as an array would have it, and a
-//! null as an empty text; clients then take a field apart in the wrong place.
+//! It writes a quote inside of a field as an array would have it, and a null as an
+//! empty text; clients then take a field apart in the wrong place. A null span is
+//! none of its, and a decimal has at most 28 digits.
+
+mod binary;
 
 use std::sync::Arc;
 
 use arrow_pg::row_encoder::RowEncoder;
-use bytes::Buf;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use bytes::{Buf, BytesMut};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use pgwire::api::Type;
@@ -17,46 +21,81 @@ use pgwire::api::results::{FieldFormat, FieldInfo};
 use super::answer::fields;
 use super::failure::Failure;
 
-/// The rows with records as texts, in those columns that are sent as text, and
-/// the columns as they are encoded: a text is not put in an array's quotes once more.
+/// Most digits of a decimal that `arrow-pg` always writes.
+const MOST_DIGITS: u8 = 28;
+
+/// The rows with such values as they go over the wire, and the columns as they are
+/// encoded: a text is not put in an array's quotes once more.
 pub(super) fn written(
     rows: RecordBatch,
     columns: &Arc<Vec<FieldInfo>>,
 ) -> Result<(RecordBatch, Arc<Vec<FieldInfo>>), Failure> {
-    let schema = rows.schema();
-    let is_record = |(field, column): (&Arc<Field>, &FieldInfo)| {
-        column.format() == FieldFormat::Text && has_struct(field.data_type())
-    };
-    let records: Vec<bool> = schema.fields().iter().zip(columns.iter()).map(is_record).collect();
-    if !records.contains(&true) {
+    let is_own = |(array, column): (&ArrayRef, &FieldInfo)| own(array, column.format());
+    let own: Vec<bool> = rows.columns().iter().zip(columns.iter()).map(is_own).collect();
+    if !own.contains(&true) {
         return Ok((rows, Arc::clone(columns)));
     }
-    let encoded = |(column, is_record): (&FieldInfo, &bool)| match is_record {
-        true => FieldInfo::new(column.name().to_owned(), None, None, Type::TEXT, FieldFormat::Text),
-        false => column.clone(),
-    };
-    let encoded: Vec<FieldInfo> = columns.iter().zip(&records).map(encoded).collect();
-    let mut fields = Vec::with_capacity(records.len());
-    let mut arrays = Vec::with_capacity(records.len());
-    for ((field, array), is_record) in schema.fields().iter().zip(rows.columns()).zip(records) {
-        if is_record {
-            let texts =
-                (0..array.len()).map(|row| literal(array, row)).collect::<Result<StringArray, _>>()?;
-            fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
-            arrays.push(Arc::new(texts) as ArrayRef);
-        } else {
-            fields.push(Arc::clone(field));
-            arrays.push(Arc::clone(array));
+    let encoded = |(column, is_own): (&FieldInfo, &bool)| match (is_own, column.format()) {
+        (false, _) => column.clone(),
+        (true, format) => {
+            let kind = if format == FieldFormat::Text { Type::TEXT } else { Type::BYTEA };
+            FieldInfo::new(column.name().to_owned(), None, None, kind, format)
         }
+    };
+    let encoded: Vec<FieldInfo> = columns.iter().zip(&own).map(encoded).collect();
+    let mut fields = Vec::with_capacity(own.len());
+    let mut arrays = Vec::with_capacity(own.len());
+    for (place, is_own) in own.into_iter().enumerate() {
+        let (field, array) = (&rows.schema_ref().fields()[place], rows.column(place));
+        let array = match (is_own, columns[place].format()) {
+            (false, _) => Arc::clone(array),
+            (true, FieldFormat::Text) => {
+                let texts = (0..array.len()).map(|row| literal(array, row));
+                Arc::new(texts.collect::<Result<StringArray, _>>()?) as ArrayRef
+            }
+            (true, FieldFormat::Binary) => {
+                let values = (0..array.len()).map(|row| binary::value(array, row));
+                Arc::new(values.collect::<Result<BinaryArray, _>>()?)
+            }
+        };
+        fields.push(match is_own {
+            true => Arc::new(Field::new(field.name(), array.data_type().clone(), true)),
+            false => Arc::clone(field),
+        });
+        arrays.push(array);
     }
     let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(internal)?;
     Ok((rows, Arc::new(encoded)))
 }
 
+/// Whether a column is written here.
+fn own(array: &ArrayRef, format: FieldFormat) -> bool {
+    match array.data_type() {
+        DataType::Interval(_) => array.null_count() > 0,
+        kind if format == FieldFormat::Text => has_struct(kind) || is_special(kind),
+        kind => is_special(kind),
+    }
+}
+
+/// Lists of lists and decimals that may be too long.
+fn is_special(kind: &DataType) -> bool {
+    match kind {
+        DataType::List(item) => matches!(item.data_type(), DataType::List(_)) || is_special(item.data_type()),
+        kind => is_long(kind),
+    }
+}
+
+fn is_long(kind: &DataType) -> bool {
+    match kind {
+        DataType::Decimal128(precision, scale) => *precision > MOST_DIGITS || *scale < 0,
+        kind => kind.is_decimal(),
+    }
+}
+
 fn has_struct(kind: &DataType) -> bool {
     match kind {
         DataType::Struct(_) => true,
-        DataType::List(item) | DataType::LargeList(item) => has_struct(item.data_type()),
+        DataType::List(item) => has_struct(item.data_type()),
         DataType::Dictionary(_, value) => has_struct(value),
         _ => false,
     }
@@ -82,11 +121,14 @@ fn literal(array: &ArrayRef, row: usize) -> Result<Option<String>, Failure> {
             text + ")"
         }
         DataType::List(_) => list(&array.as_list::<i32>().value(row))?,
-        DataType::LargeList(_) => list(&array.as_list::<i64>().value(row))?,
         DataType::Dictionary(_, value) => {
             return literal(&cast(&array.slice(row, 1), value).map_err(internal)?, 0);
         }
         DataType::Utf8 => array.as_string::<i32>().value(row).to_owned(),
+        kind if kind.is_decimal() => {
+            let texts = cast(&array.slice(row, 1), &DataType::Utf8).map_err(internal)?;
+            texts.as_string::<i32>().value(0).to_owned()
+        }
         DataType::Int64 => array.as_primitive::<Int64Type>().value(row).to_string(),
         _ => return single(array, row),
     }))
@@ -99,6 +141,7 @@ fn list(items: &ArrayRef) -> Result<String, Failure> {
             text.push(',');
         }
         match literal(items, place)? {
+            Some(item) if matches!(items.data_type(), DataType::List(_)) => text.push_str(&item),
             Some(item) => quote(&mut text, &item, Kind::Array),
             None => text.push_str("NULL"),
         }
@@ -108,14 +151,19 @@ fn list(items: &ArrayRef) -> Result<String, Failure> {
 
 /// Anything else as it is written in a row of its own.
 fn single(array: &ArrayRef, row: usize) -> Result<Option<String>, Failure> {
+    let cell = cell(array, row, &Format::UnifiedText)?;
+    Ok(cell.map(|cell| String::from_utf8_lossy(&cell).into_owned()))
+}
+
+/// A value as `arrow-pg` writes it.
+fn cell(array: &ArrayRef, row: usize, format: &Format) -> Result<Option<BytesMut>, Failure> {
     let schema = Arc::new(Schema::new(vec![Field::new("value", array.data_type().clone(), true)]));
-    let columns = Arc::new(fields(&schema, &Format::UnifiedText)?);
+    let columns = Arc::new(fields(&schema, format)?);
     let rows = RecordBatch::try_new(schema, vec![array.slice(row, 1)]).map_err(internal)?;
     let Some(row) = RowEncoder::new(rows, columns).next_row() else { return Ok(None) };
     let mut data = row?.data;
     let length = data.try_get_i32().map_or(None, |length| usize::try_from(length).ok());
-    let cell = length.filter(|length| *length <= data.len()).map(|length| data.split_to(length));
-    Ok(cell.map(|cell| String::from_utf8_lossy(&cell).into_owned()))
+    Ok(length.filter(|length| *length <= data.len()).map(|length| data.split_to(length)))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -168,6 +216,12 @@ mod tests {
             ("make_array(named_struct('a', 'q\"', 'b', NULL))", "{\"(\\\"q\\\"\\\"\\\",)\"}"),
             ("named_struct('a', make_array('x', NULL, 'null'), 'b', true)", "(\"{x,NULL,\"\"null\"\"}\",t)"),
             ("named_struct('a', TIMESTAMP '2026-11-24T10:00:00')", "(\"2026-11-24 10:00:00.000000\")"),
+            ("make_array(make_array(1, 2), make_array(3))", "{{1,2},{3}}"),
+            ("make_array(make_array('a b'), NULL)", "{{\"a b\"},NULL}"),
+            (
+                "arrow_cast('12345678901234567890123456789012345678.5', 'Decimal256(50, 1)')",
+                "12345678901234567890123456789012345678.5",
+            ),
         ] {
             let rows =
                 SessionContext::new().sql(&format!("SELECT {sql} AS v")).await.unwrap().collect().await;

@@ -12,17 +12,17 @@ use crate::functions;
 #[derive(Debug, Default)]
 pub(super) struct Settings {
     /// Those that differ from [`functions::setting`], by name in lower case.
-    changed: BTreeMap<&'static str, String>,
+    changed: BTreeMap<String, String>,
     /// Those of the transaction alone.
-    local: BTreeMap<&'static str, String>,
+    local: BTreeMap<String, String>,
     /// What the client wanted when it connected; `RESET` goes back to it.
-    at_start: BTreeMap<&'static str, String>,
+    at_start: BTreeMap<String, String>,
     /// What a transaction that fails goes back to.
-    before: Option<BTreeMap<&'static str, String>>,
+    before: Option<BTreeMap<String, String>>,
 }
 
 /// A setting and its value, and a note for the client.
-type Checked = (Option<(&'static str, String)>, Option<&'static str>);
+type Checked = (Option<(String, String)>, Option<&'static str>);
 
 /// What may be set.
 enum Rule {
@@ -40,6 +40,9 @@ enum Rule {
 
 /// Longest value that is kept.
 const MAX_VALUE_BYTES: usize = 1_000;
+
+/// Settings of its own that one connection may keep.
+const MAX_CUSTOM: usize = 100;
 
 /// Settings that PostgreSQL reports whenever they change, as it spells them.
 pub(super) const REPORTED: &[&str] = &[
@@ -63,6 +66,9 @@ impl Settings {
     /// The value of a setting now.
     pub(super) fn show(&self, name: &str) -> Result<&str, Failure> {
         let name = spelled(name);
+        if is_custom(&name) {
+            return self.value(&name).ok_or_else(|| unknown(&name));
+        }
         let started = functions::setting(&name).ok_or_else(|| unknown(&name))?;
         Ok(self.value(&name).unwrap_or(started))
     }
@@ -101,7 +107,7 @@ impl Settings {
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<Option<&'static str>, Failure> {
         let (changed, note) = self.checked(name, value)?;
         if let Some((name, value)) = changed {
-            self.local.remove(name);
+            self.local.remove(&name);
             self.changed.insert(name, value);
         }
         Ok(note)
@@ -119,6 +125,9 @@ impl Settings {
 
     fn checked(&self, name: &str, value: &str) -> Result<Checked, Failure> {
         let name = spelled(name);
+        if is_custom(&name) {
+            return self.custom(name, value);
+        }
         let Some((known, _)) = functions::settings().find(|(known, _)| *known == name) else {
             return Err(unknown(&name));
         };
@@ -132,19 +141,34 @@ impl Settings {
         }
         match matches!(rule, Rule::Zone) && !is_utc(&value) {
             true => Ok((None, Some("times are shown in UTC, with their offset"))),
-            false => Ok((Some((known, value)), None)),
+            false => Ok((Some((known.to_owned(), value)), None)),
         }
+    }
+
+    /// A setting of the client's own: it is kept, and nothing here reads it.
+    fn custom(&self, name: String, value: &str) -> Result<Checked, Failure> {
+        let shown: String = value.chars().take(100).collect();
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(Failure::new("22023", format!("invalid value for parameter {name:?}: {shown:?}")));
+        }
+        let kept = self.changed.keys().chain(self.local.keys()).filter(|name| is_custom(name));
+        if self.value(&name).is_none() && kept.count() >= MAX_CUSTOM {
+            let message = format!("a connection keeps at most {MAX_CUSTOM} settings of its own");
+            return Err(Failure::new("53400", message));
+        }
+        Ok((Some((name, value.to_owned())), None))
     }
 
     /// Back to the start, for one setting.
     pub(super) fn reset(&mut self, name: &str) -> Result<(), Failure> {
         let name = spelled(name);
-        let (known, _) =
-            functions::settings().find(|(known, _)| *known == name).ok_or_else(|| unknown(&name))?;
-        self.local.remove(known);
-        match self.at_start.get(known) {
-            Some(value) => self.changed.insert(known, value.clone()),
-            None => self.changed.remove(known),
+        if !is_custom(&name) && functions::setting(&name).is_none() {
+            return Err(unknown(&name));
+        }
+        self.local.remove(&name);
+        match self.at_start.get(&name).cloned() {
+            Some(value) => self.changed.insert(name, value),
+            None => self.changed.remove(&name),
         };
         Ok(())
     }
@@ -196,6 +220,32 @@ fn rule(name: &str) -> Option<Rule> {
         | "client_min_messages"
         | "row_security"
         | "xmloption" => Rule::Free,
+        // How another server would plan, and what it would write.
+        "backslash_quote"
+        | "check_function_bodies"
+        | "default_statistics_target"
+        | "default_tablespace"
+        | "effective_cache_size"
+        | "enable_bitmapscan"
+        | "enable_hashjoin"
+        | "enable_indexscan"
+        | "enable_mergejoin"
+        | "enable_nestloop"
+        | "enable_seqscan"
+        | "escape_string_warning"
+        | "from_collapse_limit"
+        | "geqo"
+        | "hash_mem_multiplier"
+        | "join_collapse_limit"
+        | "maintenance_work_mem"
+        | "max_parallel_workers_per_gather"
+        | "plan_cache_mode"
+        | "random_page_cost"
+        | "seq_page_cost"
+        | "synchronous_commit"
+        | "temp_buffers"
+        | "temp_tablespaces"
+        | "work_mem" => Rule::Free,
         "bytea_output" => Rule::OneOf(&["hex"]),
         "client_encoding" => Rule::OneOf(&["UTF8", "UTF-8", "unicode"]),
         "datestyle" => {
@@ -210,7 +260,10 @@ fn rule(name: &str) -> Option<Rule> {
         "default_transaction_isolation" | "transaction_isolation" => {
             Rule::OneOf(&["serializable", "repeatable read", "read committed", "read uncommitted"])
         }
-        "statement_timeout" | "lock_timeout" | "idle_in_transaction_session_timeout" => Rule::Span,
+        "statement_timeout"
+        | "lock_timeout"
+        | "idle_session_timeout"
+        | "idle_in_transaction_session_timeout" => Rule::Span,
         "timezone" => Rule::Zone,
         "search_path" => Rule::Path,
         _ => return None,
@@ -227,6 +280,17 @@ fn spelled(name: &str) -> String {
         "session authorization" => "session_authorization".to_owned(),
         _ => name,
     }
+}
+
+/// Whether a name is of a client's own settings: in two parts, and not of the engine's.
+fn is_custom(name: &str) -> bool {
+    let word = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().is_some_and(|first| first.is_alphabetic() || first == '_')
+            && letters.all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '$'))
+    };
+    let mut words = name.split('.');
+    name.contains('.') && words.all(word) && !name.starts_with("datafusion.")
 }
 
 fn is_utc(zone: &str) -> bool {
@@ -270,6 +334,31 @@ mod tests {
         assert_eq!(settings.statement_timeout(), Some(Duration::from_secs(2)));
         settings.reset("statement_timeout").unwrap();
         assert_eq!(settings.statement_timeout(), None);
+    }
+
+    #[test]
+    fn a_client_may_have_settings_of_its_own() {
+        let mut settings = Settings::default();
+        assert!(settings.show("myapp.user").is_err());
+        settings.set("MyApp.User", "olga").unwrap();
+        settings.set("work_mem", "64MB").unwrap();
+        assert_eq!(
+            (settings.show("myapp.user").unwrap(), settings.show("work_mem").unwrap()),
+            ("olga", "64MB")
+        );
+        settings.reset("myapp.user").unwrap();
+        assert!(settings.show("myapp.user").is_err());
+        for place in 0..MAX_CUSTOM {
+            settings.set(&format!("myapp.a{place}"), "").unwrap();
+        }
+        for (name, value) in [
+            ("myapp.more", ""),
+            ("datafusion.catalog.x", "1"),
+            ("a..b", "1"),
+            ("myapp.a1", &"x".repeat(1_001)),
+        ] {
+            assert!(settings.set(name, value).is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -9,3 +9,4 @@ mod hostile;
 pub(crate) mod messages;
 pub(crate) mod psql;
 pub(crate) mod raw;
+mod types;
