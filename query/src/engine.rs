@@ -13,6 +13,7 @@
 mod account;
 mod admission;
 mod ask;
+mod far_times;
 mod lane;
 mod memory;
 mod projections;

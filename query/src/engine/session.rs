@@ -10,6 +10,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::ObjectStore;
 use url::Url;
@@ -83,7 +84,7 @@ impl Template {
             .with_config(session_config())
             .with_runtime_env(Arc::clone(&environment))
             .with_physical_optimizer_rules(super::pushdown::rules())
-            .with_analyzer_rule(Arc::new(super::projections::KeptApart))
+            .with_analyzer_rules(analyzer_rules())
             .build();
         let mut state = state;
         for name in UNBOUNDED {
@@ -121,6 +122,14 @@ impl Template {
         let look = self.lake.table(Table::Queries).snapshot();
         matches!(tokio::time::timeout(READY_WITHIN, look).await, Ok(Ok(_)))
     }
+}
+
+/// The engine's own, and ours before and after them.
+fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(super::far_times::FarTimes)];
+    rules.extend(Analyzer::new().rules);
+    rules.push(Arc::new(super::projections::KeptApart));
+    rules
 }
 
 fn session_config() -> SessionConfig {

@@ -276,3 +276,29 @@ async fn like_steps_on_top_of_each_other_all_count() {
         assert_eq!(served.text(&tenant("acme"), sql).await, expected, "{sql}");
     }
 }
+
+#[tokio::test]
+async fn times_without_an_end_are_compared() {
+    let mut bucket = Bucket::new().await;
+    bucket.wal(&[(Table::Losses, losses("acme", 1..=3))]).await;
+    let served = bucket.serve(&Config::default());
+    for (condition, expected) in [
+        ("time < '9999-12-31T00:00:00Z'", "3"),
+        ("'0001-01-01' < time", "3"),
+        ("time < TIMESTAMP '9999-12-31'", "3"),
+        ("time < '9999-12-31'::timestamptz AND time > '1970-01-01'", "3"),
+        ("time BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999'", "3"),
+        ("time IN ('9999-12-31')", "0"),
+        ("time > '9999-12-31'", "0"),
+    ] {
+        let sql = format!("SELECT count(*) FROM losses WHERE {condition}");
+        assert_eq!(served.text(&tenant("acme"), &sql).await, expected, "{sql}");
+    }
+    assert_eq!(
+        served.text(&tenant("acme"), "SELECT '9999-12-31'::timestamptz").await,
+        "9999-12-31T00:00:00Z"
+    );
+    let error =
+        served.ask(&tenant("acme"), "SELECT 1 FROM losses WHERE time < 'yesterday'").await.unwrap_err();
+    assert_eq!(error.code(), Code::ExecutionFailed, "{error}");
+}
