@@ -27,6 +27,7 @@ pub(crate) mod growth;
 mod json;
 mod like_any;
 pub(crate) mod names;
+mod narrow;
 mod operators;
 mod privilege;
 mod server;
@@ -44,6 +45,8 @@ use datafusion_pg_catalog::pg_catalog as upstream;
 
 use datafusion::common::ScalarValue;
 
+use growth::Growth;
+
 pub(crate) use server::{setting, settings};
 
 /// Built once: a session takes them up by cloning an `Arc`.
@@ -55,8 +58,12 @@ static FUNCTIONS: LazyLock<Vec<ScalarUDF>> = LazyLock::new(|| {
     functions.extend(describe::functions());
     functions.extend(names::functions());
     functions.extend(texts::functions());
-    functions.extend([time_bucket::function(), timezone::function(), to_char::function()]);
-    functions.extend([json::build_object(), like_any::function()]);
+    functions.extend([
+        time_bucket::function(),
+        timezone::function(),
+        growth::bounded(to_char::function(), Growth::Sum),
+    ]);
+    functions.extend([growth::bounded(json::build_object(), Growth::Lists), like_any::function()]);
     functions
 });
 

@@ -84,6 +84,7 @@ impl Template {
             .with_config(session_config())
             .with_runtime_env(Arc::clone(&environment))
             .with_physical_optimizer_rules(super::pushdown::rules())
+            .with_expr_planners(functions::growth::planners())
             .with_analyzer_rules(analyzer_rules())
             .build();
         let mut state = state;

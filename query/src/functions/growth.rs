@@ -21,7 +21,11 @@ use datafusion::common::cast::as_string_array;
 use datafusion::common::{DFSchema, ScalarValue, resources_datafusion_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::FunctionRegistry;
+use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::session_state::SessionState;
+use datafusion::functions::core::{named_struct, overlay, r#struct};
+use datafusion::functions_nested::concat::array_concat_udf;
+use datafusion::functions_nested::make_array::make_array_udf;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
@@ -30,12 +34,14 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use super::narrow;
+
 /// What one call may answer for one batch, bytes.
 const MOST_BYTES: u64 = 128 << 20;
 
 /// How long an answer can become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Growth {
+pub(super) enum Growth {
     /// As long as all arguments.
     Sum,
     /// As `Sum`, with the first argument between any two.
@@ -51,25 +57,41 @@ enum Growth {
 }
 
 /// The engine's functions that are bounded.
-const BOUNDED: [(&str, Growth); 9] = [
+const BOUNDED: [(&str, Growth); 13] = [
     ("array_concat", Growth::Lists),
     ("array_to_string", Growth::List),
+    ("arrays_zip", Growth::Lists),
     ("concat", Growth::Sum),
     ("concat_ws", Growth::Between),
     ("encode", Growth::Double),
     ("make_array", Growth::Lists),
+    ("map", Growth::Lists),
+    ("named_struct", Growth::Lists),
     ("overlay", Growth::Sum),
     ("regexp_replace", Growth::Replace),
     ("replace", Growth::Replace),
+    ("struct", Growth::Lists),
 ];
 
-/// Puts bounded functions in the places of the engine's, and of `||`.
+/// Puts bounded functions in the places of the engine's.
 pub(crate) fn bound(state: &mut SessionState) -> Result<()> {
     for (name, growth) in BOUNDED {
         let inner = state.udf(name)?;
         state.register_udf(Arc::new(ScalarUDF::new_from_impl(Bounded { inner, growth })))?;
     }
-    state.register_expr_planner(Arc::new(Bars))
+    Ok(())
+}
+
+/// The engine's own planners, after one that plans what makes longer texts and lists.
+pub(crate) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
+    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(Longer)];
+    planners.extend(SessionStateDefaults::default_expr_planners());
+    planners
+}
+
+/// A function of ours, whose answers are at most as long as all arguments.
+pub(super) fn bounded(function: ScalarUDF, growth: Growth) -> ScalarUDF {
+    ScalarUDF::new_from_impl(Bounded { inner: Arc::new(function), growth })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -100,11 +122,15 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.inner.return_type(types)
+        let kind = self.inner.return_type(types)?;
+        narrow::check(&kind)?;
+        Ok(kind)
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        self.inner.return_field_from_args(args)
+        let field = self.inner.return_field_from_args(args)?;
+        narrow::check(field.data_type())?;
+        Ok(field)
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
@@ -116,6 +142,10 @@ impl ScalarUDFImpl for Bounded {
         let all_alike = args.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
         if all_alike {
             within(most(0))?;
+            return checked(self.inner.invoke_with_args(args)?);
+        }
+        if self.growth.is_close() {
+            within((0..args.number_rows).map(most).fold(0, u64::saturating_add))?;
             return checked(self.inner.invoke_with_args(args)?);
         }
         let parts = parts(args.number_rows, most)?;
@@ -190,6 +220,11 @@ fn size(bytes: usize) -> u64 {
 // === impl Growth ===
 
 impl Growth {
+    /// Whether the most that rows can make is about what they make.
+    fn is_close(self) -> bool {
+        matches!(self, Self::Sum | Self::Between | Self::Double)
+    }
+
     /// The most that one row can make, bytes.
     fn most_bytes(self, args: &[ColumnarValue], row: usize) -> u64 {
         let length = |at: usize| args.get(at).map_or(0, |value| length(value, row));
@@ -274,18 +309,41 @@ fn backslashes(value: &ColumnarValue, row: usize) -> u64 {
 
 // === || ===
 
-/// Plans `||` of two texts as a function, which can be bounded.
+/// Plans `||`, `[…]`, structs and `OVERLAY` as functions that are bounded.
 #[derive(Debug)]
-struct Bars;
+struct Longer;
 
-impl ExprPlanner for Bars {
+impl ExprPlanner for Longer {
+    fn plan_struct_literal(&self, parts: Vec<Expr>, is_named: bool) -> Result<PlannerResult<Vec<Expr>>> {
+        let function = if is_named { named_struct() } else { r#struct() };
+        Ok(PlannerResult::Planned(called(bounded(ScalarUDF::clone(&function), Growth::Lists), parts)))
+    }
+
+    fn plan_overlay(&self, arguments: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        let function = bounded(ScalarUDF::clone(&overlay()), Growth::Sum);
+        Ok(PlannerResult::Planned(called(function, arguments)))
+    }
+
+    fn plan_array_literal(&self, items: Vec<Expr>, _: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
+        let function = bounded(ScalarUDF::clone(&make_array_udf()), Growth::Lists);
+        Ok(PlannerResult::Planned(called(function, items)))
+    }
+
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        if expr.op != BinaryOperator::StringConcat {
+            return Ok(PlannerResult::Original(expr));
+        }
+        let is_list = |side: &Expr| side.get_type(schema).is_ok_and(|kind| kind.is_list());
+        if is_list(&expr.left) && is_list(&expr.right) {
+            let function = bounded(ScalarUDF::clone(&array_concat_udf()), Growth::Lists);
+            return Ok(PlannerResult::Planned(called(function, vec![expr.left, expr.right])));
+        }
         // A parameter gets its type from the operator.
         let is_text = |side: &Expr| match side {
             Expr::Placeholder(_) => false,
             side => is_joined(side) || side.get_type(schema).is_ok_and(|kind| kind.is_string()),
         };
-        if expr.op != BinaryOperator::StringConcat || !is_text(&expr.left) || !is_text(&expr.right) {
+        if !is_text(&expr.left) || !is_text(&expr.right) {
             return Ok(PlannerResult::Original(expr));
         }
         // A chain is one call, however long it is.
@@ -294,11 +352,14 @@ impl ExprPlanner for Bars {
             one => vec![one],
         };
         sides.push(expr.right);
-        let inner = Joined { signature: Signature::user_defined(Volatility::Immutable) };
-        let inner = Arc::new(ScalarUDF::new_from_impl(inner));
-        let bounded = ScalarUDF::new_from_impl(Bounded { inner, growth: Growth::Sum });
-        Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(bounded), sides))))
+        let joined = Joined { signature: Signature::user_defined(Volatility::Immutable) };
+        let function = bounded(ScalarUDF::new_from_impl(joined), Growth::Sum);
+        Ok(PlannerResult::Planned(called(function, sides)))
     }
+}
+
+fn called(function: ScalarUDF, arguments: Vec<Expr>) -> Expr {
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), arguments))
 }
 
 fn is_joined(side: &Expr) -> bool {

@@ -191,9 +191,24 @@ async fn no_function_makes_more_than_it_may() {
     let doubled: String = (0..20).fold("SELECT reason AS x FROM losses".to_owned(), |from, _| {
         format!("SELECT x || x AS x FROM ({from})")
     });
+    let levels = |step: &str, levels: usize| {
+        let more: String =
+            (1..=levels).map(|n| format!(", a{n} AS (SELECT {step} AS x FROM a{})", n - 1)).collect();
+        format!("WITH a0 AS (SELECT reason AS x FROM losses){more} SELECT * FROM a{levels}")
+    };
     for sql in [
-        format!("SELECT length({})", ten(&|text| format!("replace({text}, '0', '0000000000')"))),
-        format!("SELECT length({})", ten(&digits)),
+        levels("[x, x]", 40),
+        levels("[x, x][1] || [x]", 100),
+        levels("x || [x, x]", 12).replace("SELECT reason AS x", "SELECT [reason] AS x"),
+        levels("x || x", 40).replace("SELECT reason AS x", "SELECT [reason] AS x"),
+        levels("json_build_object('a', x, 'b', x)", 40),
+        levels("named_struct('a', x, 'b', x)", 40),
+        levels("struct(x, x)", 100),
+        levels("overlay(x placing x from 1 for 0)", 40),
+        format!("SELECT to_char(a.time, '{}') FROM losses a", "YYYY".repeat(60_000))
+            .replace("losses a", "losses a, losses b, losses c"),
+        format!("SELECT length({}) FROM losses", ten(&|text| format!("replace({text}, '0', '0000000000')")))
+            .replace("'0123456789'", "concat(reason, '0')"),
         format!("SELECT length({}) FROM losses", ten(&digits).replace("'0123456789'", "reason")),
         format!("SELECT max(length(x)) FROM ({doubled})"),
         format!("SELECT max(length(x)) FROM ({})", doubled.replace("x || x AS x", "concat(x, x) AS x")),
@@ -205,11 +220,13 @@ async fn no_function_makes_more_than_it_may() {
             "x".repeat(60_000)
         ),
     ] {
+        let began = std::time::Instant::now();
         let error = match served.ask(&tenant("acme"), &sql).await {
             Ok(rows) => panic!("{sql}: {rows:?}"),
             Err(error) => error,
         };
         assert_eq!(error.code(), Code::TooLarge, "{}: {error}", &sql[..80]);
+        println!("refused after {:?}: {}", began.elapsed(), &sql[..80]);
     }
     for (sql, expected) in [
         ("SELECT 'a' || 'b', 'a' || NULL IS NULL, 'a' || 1, [1] || [2]", "ab true a1 [1, 2]"),
