@@ -27,40 +27,38 @@ impl AnalyzerRule for FarTimes {
         let read = plan.transform_up_with_subqueries(|node| {
             let mut schema = DFSchema::empty();
             node.inputs().iter().for_each(|input| schema.merge(input.schema()));
-            node.map_expressions(|expression| expression.transform_up(|part| of(part, &schema)))?
-                .map_data(LogicalPlan::recompute_schema)
+            let read =
+                node.map_expressions(|expression| expression.transform_up(|part| of(part, &schema)))?;
+            // To work a schema out is dear, and hardly a statement has such a time.
+            if read.transformed { read.map_data(LogicalPlan::recompute_schema) } else { Ok(read) }
         });
         Ok(read?.data)
     }
 }
 
-fn of(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let beside = |sides: &[&Expr]| {
-        let kinds = sides.iter().filter_map(|side| side.get_type(schema).ok());
-        kinds.into_iter().find(|kind| matches!(kind, DataType::Timestamp(TimeUnit::Microsecond, _)))
+fn of(mut expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    if let Expr::Cast(Cast { expr, field }) = &expression
+        && let Some(time) = far(expr, field.data_type())
+    {
+        return Ok(Transformed::yes(time));
+    }
+    let beside = |side: &Expr| match side.get_type(schema) {
+        Ok(kind @ DataType::Timestamp(TimeUnit::Microsecond, _)) => Some(kind),
+        _ => None,
     };
-    Ok(match expression {
-        Expr::Cast(Cast { expr, field }) => match (field.data_type(), far(&expr, field.data_type())) {
-            (DataType::Timestamp(..), Some(time)) => Transformed::yes(time),
-            _ => Transformed::no(Expr::Cast(Cast { expr, field })),
-        },
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
-            let kind = beside(&[&left, &right]);
-            let read = |side: Box<Expr>| far_beside(side, kind.as_ref());
-            Transformed::yes(Expr::BinaryExpr(BinaryExpr { left: read(left), op, right: read(right) }))
+    let changed = match &mut expression {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => {
+            beside(left).is_some_and(|kind| read(right, &kind))
+                || beside(right).is_some_and(|kind| read(left, &kind))
         }
-        Expr::Between(Between { expr, negated, low, high }) => {
-            let kind = beside(&[&expr]);
-            let read = |side: Box<Expr>| far_beside(side, kind.as_ref());
-            Transformed::yes(Expr::Between(Between { expr, negated, low: read(low), high: read(high) }))
+        Expr::Between(Between { expr, low, high, .. }) => {
+            beside(expr).is_some_and(|kind| read(low, &kind) | read(high, &kind))
         }
-        Expr::InList(InList { expr, list, negated }) => {
-            let kind = beside(&[&expr]);
-            let list = list.into_iter().map(|one| *far_beside(Box::new(one), kind.as_ref())).collect();
-            Transformed::yes(Expr::InList(InList { expr, list, negated }))
-        }
-        other => Transformed::no(other),
-    })
+        Expr::InList(InList { expr, list, .. }) => beside(expr)
+            .is_some_and(|kind| list.iter_mut().fold(false, |changed, text| read(text, &kind) | changed)),
+        _ => false,
+    };
+    Ok(Transformed::new_transformed(expression, changed))
 }
 
 fn compares(operator: Operator) -> bool {
@@ -68,11 +66,10 @@ fn compares(operator: Operator) -> bool {
     matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
-fn far_beside(side: Box<Expr>, kind: Option<&DataType>) -> Box<Expr> {
-    match kind.and_then(|kind| far(&side, kind)) {
-        Some(time) => Box::new(time),
-        None => side,
-    }
+/// Puts a far time in the place of its text; whether it is one.
+fn read(text: &mut Expr, kind: &DataType) -> bool {
+    let time = far(text, kind);
+    time.map(|time| *text = time).is_some()
 }
 
 /// A text as a time of microseconds, if nanoseconds do not reach it.
