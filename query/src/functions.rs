@@ -38,13 +38,13 @@ mod to_char;
 
 use std::sync::{Arc, LazyLock};
 
+use datafusion::arrow::array::Array;
+use datafusion::common::ScalarValue;
+use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 use datafusion::prelude::SessionContext;
 use datafusion_pg_catalog::pg_catalog as upstream;
-
-use datafusion::common::ScalarValue;
-
 use growth::Growth;
 
 pub(crate) use server::{setting, settings};
@@ -117,6 +117,14 @@ fn rows(arguments: &[ColumnarValue]) -> usize {
         ColumnarValue::Scalar(_) => None,
     };
     arguments.iter().find_map(array).unwrap_or(1)
+}
+
+/// A function's answer: one value if its arguments are all constants, else a column.
+fn answer(arguments: &[ColumnarValue], made: impl Array + 'static) -> Result<ColumnarValue> {
+    match arguments.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_))) {
+        true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?)),
+        false => Ok(ColumnarValue::Array(Arc::new(made))),
+    }
 }
 
 #[cfg(test)]

@@ -76,8 +76,8 @@ const BOUNDED: [(&str, Growth); 13] = [
 /// Puts bounded functions in the places of the engine's.
 pub(crate) fn bound(state: &mut SessionState) -> Result<()> {
     for (name, growth) in BOUNDED {
-        let inner = state.udf(name)?;
-        state.register_udf(Arc::new(ScalarUDF::new_from_impl(Bounded { inner, growth })))?;
+        let function = bounded(state.udf(name)?, growth);
+        state.register_udf(Arc::new(function))?;
     }
     Ok(())
 }
@@ -89,9 +89,9 @@ pub(crate) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
     planners
 }
 
-/// A function of ours, whose answers are at most as long as all arguments.
-pub(super) fn bounded(function: ScalarUDF, growth: Growth) -> ScalarUDF {
-    ScalarUDF::new_from_impl(Bounded { inner: Arc::new(function), growth })
+/// A function whose answers grow so, bounded.
+pub(super) fn bounded(function: impl Into<Arc<ScalarUDF>>, growth: Growth) -> ScalarUDF {
+    ScalarUDF::new_from_impl(Bounded { inner: function.into(), growth })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -316,16 +316,16 @@ struct Longer;
 impl ExprPlanner for Longer {
     fn plan_struct_literal(&self, parts: Vec<Expr>, is_named: bool) -> Result<PlannerResult<Vec<Expr>>> {
         let function = if is_named { named_struct() } else { r#struct() };
-        Ok(PlannerResult::Planned(called(bounded(ScalarUDF::clone(&function), Growth::Lists), parts)))
+        Ok(PlannerResult::Planned(called(bounded(function, Growth::Lists), parts)))
     }
 
     fn plan_overlay(&self, arguments: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
-        let function = bounded(ScalarUDF::clone(&overlay()), Growth::Sum);
+        let function = bounded(overlay(), Growth::Sum);
         Ok(PlannerResult::Planned(called(function, arguments)))
     }
 
     fn plan_array_literal(&self, items: Vec<Expr>, _: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
-        let function = bounded(ScalarUDF::clone(&make_array_udf()), Growth::Lists);
+        let function = bounded(make_array_udf(), Growth::Lists);
         Ok(PlannerResult::Planned(called(function, items)))
     }
 
@@ -335,7 +335,7 @@ impl ExprPlanner for Longer {
         }
         let is_list = |side: &Expr| side.get_type(schema).is_ok_and(|kind| kind.is_list());
         if is_list(&expr.left) && is_list(&expr.right) {
-            let function = bounded(ScalarUDF::clone(&array_concat_udf()), Growth::Lists);
+            let function = bounded(array_concat_udf(), Growth::Lists);
             return Ok(PlannerResult::Planned(called(function, vec![expr.left, expr.right])));
         }
         // A parameter gets its type from the operator.

@@ -1,12 +1,10 @@
 //! Documents of JSON, which are texts here: what is in one, and how one is made.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
@@ -66,19 +64,15 @@ impl ScalarUDFImpl for BuildObject {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let is_constant = arguments.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         if arguments.args.len() % 2 == 1 {
             let message = "json_build_object takes names and values in turn";
             return Err(DataFusionError::Plan(message.to_owned()));
         }
-        let rows = if is_constant { 1 } else { arguments.number_rows };
+        let rows = super::rows(&arguments.args);
         let columns = arguments.args.iter().map(|argument| argument.to_array(rows));
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let made = (0..rows).map(|row| object(&columns, row).map(Some)).collect::<Result<StringArray>>()?;
-        match is_constant {
-            true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?)),
-            false => Ok(ColumnarValue::Array(Arc::new(made))),
-        }
+        super::answer(&arguments.args, made)
     }
 }
 

@@ -1,11 +1,8 @@
 //! `like_any(text, patterns, is_insensitive)`, which `text LIKE ANY (patterns)` is written as.
 
-use std::sync::Arc;
-
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, Scalar};
 use datafusion::arrow::compute::kernels::comparison::{ilike, like};
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -46,8 +43,7 @@ impl ScalarUDFImpl for LikeAny {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let is_constant = arguments.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
-        let rows = if is_constant { 1 } else { arguments.number_rows };
+        let rows = super::rows(&arguments.args);
         let columns = arguments.args.iter().map(|argument| argument.to_array(rows));
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let [texts, lists, flags] = columns.as_slice() else {
@@ -69,9 +65,6 @@ impl ScalarUDFImpl for LikeAny {
             Ok(if matches.true_count() > 0 { Some(true) } else { open.unwrap_or(Some(false)) })
         });
         let found = found.collect::<Result<BooleanArray>>()?;
-        match is_constant {
-            true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&found, 0)?)),
-            false => Ok(ColumnarValue::Array(Arc::new(found))),
-        }
+        super::answer(&arguments.args, found)
     }
 }

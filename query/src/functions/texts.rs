@@ -1,12 +1,10 @@
 //! `format`, `like_escape`, `json_extract_path` and their like: texts that are made of texts.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
 use datafusion::common::cast::as_string_array;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
@@ -82,7 +80,6 @@ impl ScalarUDFImpl for OfTexts {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let is_constant = arguments.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let rows = super::rows(&arguments.args);
         let texts =
             |argument: &ColumnarValue| cast(&argument.to_array(rows)?, &DataType::Utf8).map_err(Into::into);
@@ -94,10 +91,7 @@ impl ScalarUDFImpl for OfTexts {
             self.work.make(&cells)
         });
         let made = made.collect::<Result<StringArray>>()?;
-        match is_constant {
-            true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?)),
-            false => Ok(ColumnarValue::Array(Arc::new(made))),
-        }
+        super::answer(&arguments.args, made)
     }
 }
 

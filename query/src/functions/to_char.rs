@@ -1,7 +1,6 @@
 //! `to_char(time, pattern)` with PostgreSQL's patterns, beside those with `%` of the engine.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, NaiveDateTime, Offset, TimeZone, Timelike};
 use datafusion::arrow::array::timezone::Tz;
@@ -9,7 +8,6 @@ use datafusion::arrow::array::types::TimestampMicrosecondType;
 use datafusion::arrow::array::{AsArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::functions::datetime::to_char;
 use datafusion::logical_expr::{
@@ -175,8 +173,7 @@ impl ScalarUDFImpl for ToChar {
         let [time, pattern] = arguments.args.as_slice() else {
             return Err(DataFusionError::Plan("to_char takes a time and a pattern".to_owned()));
         };
-        let is_constant = [time, pattern].iter().all(|side| matches!(side, ColumnarValue::Scalar(_)));
-        let rows = if is_constant { 1 } else { arguments.number_rows };
+        let rows = super::rows(&arguments.args);
         let patterns = pattern.to_array(rows)?;
         let patterns = patterns.as_string::<i32>();
         if patterns.iter().flatten().any(|pattern| pattern.contains('%')) {
@@ -201,10 +198,7 @@ impl ScalarUDFImpl for ToChar {
             _ => Ok(None),
         });
         let written = written.collect::<Result<StringArray>>()?;
-        match is_constant {
-            true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&written, 0)?)),
-            false => Ok(ColumnarValue::Array(Arc::new(written))),
-        }
+        super::answer(&arguments.args, written)
     }
 }
 
