@@ -29,6 +29,8 @@ mod hostile;
 mod http;
 mod identity;
 mod metrics;
+#[cfg(test)]
+mod needs;
 mod pg_catalog;
 mod pgwire;
 mod places;

@@ -5,22 +5,10 @@ use std::process::Command;
 
 use super::*;
 use crate::http::tests::{CERT, KEY};
+use crate::needs::python;
 
 /// More than any answer has.
 const MANY: u64 = 1 << 60;
-
-/// A Python that has the driver, if there is one.
-fn python() -> Option<String> {
-    let python = std::env::var("BAILIWICK_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let probe = Command::new(&python).args(["-c", "import adbc_driver_flightsql.dbapi"]).output();
-    if probe.is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
-    let required = std::env::var_os("BAILIWICK_REQUIRE_CLIENTS").is_some();
-    assert!(!required, "needs Python with adbc-driver-flightsql, and BAILIWICK_REQUIRE_CLIENTS is set");
-    eprintln!("skipped: needs Python with adbc-driver-flightsql");
-    None
-}
 
 /// Runs the script, which has the assertions, and answers what it has seen.
 async fn seen(python: String, server: &Server, uri: String, certificate: Option<&Path>) -> String {
@@ -36,7 +24,7 @@ async fn seen(python: String, server: &Server, uri: String, certificate: Option<
 /// cancelling, errors and partitions work with the real driver.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_driver_logs_in_asks_cancels_and_is_refused() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("adbc_driver_flightsql.dbapi") else { return };
     let mut server = Server::start(Config { max_rows: MANY, max_bytes: MANY, ..Config::default() }).await;
     let uri = format!("grpc://{}", server.query.http_addr());
     let columns = seen(python, &server, uri, None).await;
@@ -53,7 +41,7 @@ async fn the_driver_logs_in_asks_cancels_and_is_refused() {
 /// Goal: the same over TLS, with the certificate checked, and nothing in clear text.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_driver_speaks_tls() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("adbc_driver_flightsql.dbapi") else { return };
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
     std::fs::write(&cert, CERT).unwrap();

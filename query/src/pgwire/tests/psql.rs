@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::process::{Command, Output};
 
+use crate::needs::skipped;
+
 /// psql with somebody's token.
 #[derive(Clone)]
 pub(crate) struct Psql {
@@ -82,12 +84,4 @@ impl Psql {
             false => Err(format!("{stdout}{stderr}")),
         }
     }
-}
-
-fn skipped(what: &str) {
-    assert!(
-        std::env::var_os("BAILIWICK_REQUIRE_CLIENTS").is_none(),
-        "needs {what}, and BAILIWICK_REQUIRE_CLIENTS is set"
-    );
-    println!("skipped: needs {what}");
 }

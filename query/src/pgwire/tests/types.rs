@@ -5,25 +5,13 @@ use std::process::Command;
 
 use super::bucket::Served;
 use super::messages::{bind, execute, logged_in, parse, query, sync};
-
-/// A Python that has the drivers, if there is one.
-fn python() -> Option<String> {
-    let python = std::env::var("BAILIWICK_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let probe = Command::new(&python).args(["-c", "import psycopg, asyncpg"]).output();
-    if probe.is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
-    let required = std::env::var_os("BAILIWICK_REQUIRE_CLIENTS").is_some();
-    assert!(!required, "needs Python with psycopg and asyncpg, and BAILIWICK_REQUIRE_CLIENTS is set");
-    eprintln!("skipped: needs Python with psycopg and asyncpg");
-    None
-}
+use crate::needs::python;
 
 /// Goal: every type that a driver sends comes back as it was, in text and in binary. The
 /// script has the assertions.
 #[tokio::test(flavor = "multi_thread")]
 async fn drivers_send_and_read_every_type() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("psycopg, asyncpg") else { return };
     let served = Served::start().await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/python/postgres_types.py");
     let (host, port) = (served.addr.ip().to_string(), served.addr.port().to_string());
