@@ -2,15 +2,21 @@
 
 use std::path::PathBuf;
 
-/// A file of the Falco corpus; prints why when there is none.
+/// A file of the Falco corpus; prints why when there is none, or fails where it must be there.
 pub(crate) fn path(name: &str) -> Option<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpora/falco");
     let path = folder.join(name);
     if path.exists() {
         return Some(path);
     }
-    println!("skipped: {} is not here", path.display());
+    missing("BAILIWICK_REQUIRE_CORPORA", &format!("{} is not here", path.display()));
     None
+}
+
+/// Says what a test is skipped for, or fails if it must run on this machine.
+pub(crate) fn missing(required_by: &str, what: &str) {
+    assert!(std::env::var_os(required_by).is_none(), "{what}, and {required_by} is set");
+    println!("skipped: {what}");
 }
 
 /// The text of a corpus file.

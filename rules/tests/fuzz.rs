@@ -45,6 +45,8 @@ fn corpus(name: &str) -> serde_json::Value {
     match std::fs::read_to_string(&path) {
         Ok(text) => serde_json::from_str(&text).unwrap(),
         Err(_) => {
+            let required = std::env::var_os("BAILIWICK_REQUIRE_CORPORA").is_some();
+            assert!(!required, "{} is not here, and BAILIWICK_REQUIRE_CORPORA is set", path.display());
             println!("skipped: {} is not here", path.display());
             serde_json::Value::Null
         }

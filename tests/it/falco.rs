@@ -44,11 +44,7 @@ const LOOKS_BEFORE_AGAIN: u32 = 10;
 /// A file or folder of the corpus; prints why there is none.
 fn corpus(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpora/falco").join(name);
-    let found = path.canonicalize().ok();
-    if found.is_none() {
-        println!("skipped: {} is not here", path.display());
-    }
-    found
+    (!skip::without_corpus(&path)).then_some(path)
 }
 
 /// The binary with the official rules, if everything that this takes is here.

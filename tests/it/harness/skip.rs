@@ -88,6 +88,12 @@ pub(crate) fn without_user(user: &str, case: &str) -> bool {
     missing(found, &format!("{case} needs a user {user}"), "BAILIWICK_REQUIRE_CONTAINERS")
 }
 
+/// Whether a file or folder of cases from elsewhere is not beside the project.
+pub(crate) fn without_corpus(path: &std::path::Path) -> bool {
+    let what = format!("{} is not here", path.display());
+    missing(path.exists(), &what, "BAILIWICK_REQUIRE_CORPORA")
+}
+
 fn missing(found: bool, what: &str, required_by: &str) -> bool {
     if found {
         return false;

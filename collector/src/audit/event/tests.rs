@@ -191,6 +191,8 @@ proptest! {
 fn corpora() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpora");
     path.exists().then_some(path).or_else(|| {
+        let required = std::env::var_os("BAILIWICK_REQUIRE_CORPORA").is_some();
+        assert!(!required, "../shared/corpora is not here, and BAILIWICK_REQUIRE_CORPORA is set");
         println!("skipped: the folder with real cases (../shared/corpora) is not here");
         None
     })
