@@ -13,7 +13,9 @@
 mod account;
 mod admission;
 mod ask;
+mod exact;
 mod far_times;
+mod interrupt;
 mod lane;
 mod memory;
 mod projections;
@@ -489,7 +491,8 @@ impl Job {
         batches: mpsc::Sender<Result<RecordBatch, QueryError>>,
     ) -> Result<(), QueryError> {
         let Self { session, admitted, params, place, lane, ended, limits } = self;
-        let mut stream = match open(&session, admitted, params, &limits, &ended).await {
+        let opening = open(&session, admitted, params, &limits, &ended);
+        let mut stream = match interrupt::unless_ended(&ended, opening).await {
             Ok(stream) => stream,
             Err(error) => {
                 // Whoever asked may be gone, and then nobody needs the reason.

@@ -13,6 +13,7 @@
 //!   like_any(text, patterns, false)     LIKE ANY                                 like_any
 //!   obj_description(oid, 'pg_class')    what the tables' own page says           describe
 //!   replace(…), a || b, …               the engine's, of bounded answers         growth
+//!   a + b, a - b, a * b, sum(a)         whole numbers, right or refused          exact, exact_sum
 //!   event_argument(evt_arg, 'flags')    a system call's argument by its name     event_argument
 //! ```
 //!
@@ -22,6 +23,8 @@
 
 mod describe;
 mod event_argument;
+pub(crate) mod exact;
+pub(crate) mod exact_sum;
 mod fixed;
 pub(crate) mod growth;
 mod json;

@@ -10,11 +10,12 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::ObjectStore;
 use url::Url;
 
+use super::interrupt;
 use crate::catalog;
 use crate::grants::{GRANTS, GrantBook, Grants};
 use crate::history::{FALCO_MATCHES, FalcoMatches, RulesInUse};
@@ -83,15 +84,17 @@ impl Template {
             .with_table_factories(std::collections::HashMap::new())
             .with_config(session_config())
             .with_runtime_env(Arc::clone(&environment))
-            .with_physical_optimizer_rules(super::pushdown::rules())
+            .with_optimizer_rules(interrupt::optimizer(Optimizer::new().rules))
+            .with_physical_optimizer_rules(interrupt::physical(super::pushdown::rules()))
             .with_expr_planners(functions::growth::planners())
-            .with_analyzer_rules(analyzer_rules())
+            .with_analyzer_rules(interrupt::analyzer(analyzer_rules()))
             .build();
         let mut state = state;
         for name in UNBOUNDED {
             state.deregister_udf(name)?;
         }
         functions::growth::bound(&mut state)?;
+        state.register_udaf(Arc::new(functions::exact_sum::function()))?;
         state.register_udf(Arc::new(functions::of_views()))?;
         let (state, prices) = (Arc::new(state), ServerPrices::open(config.prices_file.clone())?);
         Ok(Self { lake, state, environment, prices, rules: RulesInUse::default(), grants })
@@ -130,6 +133,7 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(super::far_times::FarTimes)];
     rules.extend(Analyzer::new().rules);
     rules.push(Arc::new(super::projections::KeptApart));
+    rules.push(Arc::new(super::exact::ExactNumbers));
     rules
 }
 
