@@ -5,17 +5,18 @@
 
 mod arguments;
 pub(crate) mod depth;
+pub(crate) mod reading;
 mod size;
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{Query, Select, SetExpr, Statement, TableFactor, Visit, Visitor};
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 
 use crate::engine::Params;
 use crate::{Code, QueryError, Role};
 pub(crate) use arguments::Argument;
+use reading::Bounded;
 
 /// How deep a statement may nest.
 const MAX_DEPTH: usize = 50;
@@ -80,9 +81,11 @@ impl Admitted {
 /// Parses a text and admits its one statement, or says why not.
 pub(crate) fn admit(role: Role, sql: &str) -> Result<Admitted, QueryError> {
     depth::check(sql)?;
-    let parser =
-        DFParserBuilder::new(sql).with_dialect(&PostgreSqlDialect {}).with_recursion_limit(MAX_DEPTH);
-    let mut statements = match parser.build()?.parse_statements() {
+    let dialect = Bounded::of(sql);
+    let parser = DFParserBuilder::new(sql).with_dialect(&dialect).with_recursion_limit(MAX_DEPTH);
+    let parsed = parser.build()?.parse_statements();
+    dialect.within()?;
+    let mut statements = match parsed {
         Ok(statements) => statements,
         // The engine has a COPY of its own, whose grammar is none of a client's business.
         Err(_) if begins_with_copy(sql) => {

@@ -4,8 +4,6 @@ use datafusion::sql::sqlparser::ast::{
     ContextModifier, DiscardObject, Expr, Ident, Reset, Set, SetSessionAuthorizationParamKind, Statement,
     Value,
 };
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::copy::{self, Copy};
@@ -14,7 +12,7 @@ use super::dialect;
 use super::failure::Failure;
 use super::parameters::{self, Told};
 use super::words::{Words, located, syntax};
-use crate::gate::depth;
+use crate::gate::reading;
 
 /// One statement of a text.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,7 +83,7 @@ impl Command {
 /// The statements of a text, in order; none if it holds only comments.
 pub(super) fn parse(text: &str) -> Result<Vec<Asked>, Failure> {
     // The engine says why it does not take it, and records it.
-    if depth::check(text).is_err() {
+    if reading::check(text).is_err() {
         return Ok(vec![Asked::Query { sql: text.to_owned(), told: Told::default(), tag: "SELECT" }]);
     }
     let mut asked = Vec::new();
@@ -93,7 +91,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Asked>, Failure> {
         match own(text)? {
             Some(one) => asked.push(one),
             None => {
-                let statements = Parser::parse_sql(&PostgreSqlDialect {}, text).map_err(syntax)?;
+                let statements = reading::statements(text).map_err(syntax)?;
                 for statement in statements {
                     asked.push(self::asked(&statement, text)?);
                 }

@@ -21,11 +21,11 @@ use datafusion::sql::sqlparser::ast::{
     Select, SelectItem, SetExpr, TableFactor, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
-use crate::gate::depth;
+use crate::gate::reading;
 
 static UPSTREAM: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
 
@@ -67,7 +67,7 @@ fn concerns(text: &str) -> bool {
 /// A statement as the engine can plan it.
 pub(super) fn translate(text: &str) -> String {
     // The engine refuses it.
-    if depth::check(text).is_err() {
+    if reading::check(text).is_err() {
         return text.to_owned();
     }
     let text = of_catalogs(text);
@@ -93,7 +93,7 @@ fn objects_named(text: &str) -> String {
     if !text.to_ascii_lowercase().contains("reg") && !text.contains("'{") {
         return text.to_owned();
     }
-    match Parser::parse_sql(&PostgreSqlDialect {}, text) {
+    match reading::statements(text) {
         Ok(mut statements) => match statements.as_mut_slice() {
             [statement] => {
                 let _ = statement.visit(&mut Objects);
@@ -314,7 +314,7 @@ fn one_row(expression: &mut Expr) {
 }
 
 fn parsed(expression: &str) -> Result<Expr, ParserError> {
-    Parser::new(&PostgreSqlDialect {}).try_with_sql(expression)?.parse_expr()
+    reading::expression(expression)
 }
 
 #[cfg(test)]

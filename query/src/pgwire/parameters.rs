@@ -16,11 +16,9 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArguments, Query, Select, SelectItem, SetExpr, Statement, Value, Values, Visit, VisitMut,
     Visitor, VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 use pgwire::api::Type;
 
-use crate::gate::depth;
+use crate::gate::reading;
 
 /// What a statement's text says of its parameters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,7 +47,7 @@ const MOST: usize = 65_535;
 pub(super) fn told(text: &str) -> Told {
     let mut told = Told::default();
     if text.contains('$')
-        && let Ok(statements) = Parser::parse_sql(&PostgreSqlDialect {}, text)
+        && let Ok(statements) = reading::statements(text)
     {
         let _ = statements.visit(&mut told);
     }
@@ -59,10 +57,10 @@ pub(super) fn told(text: &str) -> Told {
 /// Gives types to parameters that the engine finds none for. `kind` is the client's type of each, or a cast's.
 pub(super) fn fitted(sql: String, kind: &dyn Fn(usize) -> Option<Type>) -> Fitted {
     let as_it_is = |sql| Fitted { sql, described: None, arrays: Vec::new() };
-    if !sql.contains('$') || depth::check(&sql).is_err() {
+    if !sql.contains('$') {
         return as_it_is(sql);
     }
-    let Ok(mut statements) = Parser::parse_sql(&PostgreSqlDialect {}, &sql) else { return as_it_is(sql) };
+    let Ok(mut statements) = reading::statements(&sql) else { return as_it_is(sql) };
     let [statement] = statements.as_mut_slice() else { return as_it_is(sql) };
     let mut typed = Typed { kind, changed: false };
     let _ = statement.visit(&mut typed);
@@ -323,7 +321,7 @@ fn type_of(name: &DataType) -> Option<Type> {
 }
 
 /// The arrays that parameters may be, and their items.
-const ARRAYS: &[(Type, Type)] = &[
+pub(super) const ARRAYS: &[(Type, Type)] = &[
     (Type::TEXT_ARRAY, Type::TEXT),
     (Type::VARCHAR_ARRAY, Type::VARCHAR),
     (Type::BPCHAR_ARRAY, Type::BPCHAR),
@@ -374,7 +372,7 @@ fn name_of(kind: &Type) -> Option<DataType> {
         _ => return None,
     };
     let name = if item.is_some() { format!("{name}[]") } else { name.to_owned() };
-    Parser::new(&PostgreSqlDialect {}).try_with_sql(&name).ok()?.parse_data_type().ok()
+    reading::data_type(&name).ok()
 }
 
 #[cfg(test)]

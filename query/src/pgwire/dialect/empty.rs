@@ -230,13 +230,12 @@ impl Visitor for Aggregates {
 #[cfg(test)]
 mod tests {
     use datafusion::sql::sqlparser::ast::Statement;
-    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-    use datafusion::sql::sqlparser::parser::Parser;
 
     use super::*;
+    use crate::gate::reading;
 
     fn emptied(text: &str) -> String {
-        let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, text).unwrap().remove(0);
+        let mut statement = reading::statements(text).unwrap().remove(0);
         if let Statement::Query(query) = &mut statement {
             self::query(query);
         }

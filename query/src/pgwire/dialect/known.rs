@@ -1,8 +1,8 @@
 //! Whole queries of clients that no rule helps, and what answers them.
 
 use datafusion::sql::sqlparser::ast::{Query, Statement};
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::gate::reading;
 
 /// asyncpg's look at types that it does not know, and at those that they are made of,
 /// is recursive, with subqueries that the engine cannot plan. There are no domains,
@@ -25,7 +25,7 @@ pub(super) fn query(query: &mut Query) {
         ["typeinfo_tree"] => ASYNCPG_TYPES,
         _ => return,
     };
-    if let Ok(mut statements) = Parser::parse_sql(&PostgreSqlDialect {}, known)
+    if let Ok(mut statements) = reading::statements(known)
         && let Some(Statement::Query(known)) = statements.pop()
     {
         *query = *known;

@@ -7,10 +7,10 @@ use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, CastKind, DataType, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
     Statement, Value, VisitMut, VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 
 use super::parsed;
+
+use crate::gate::reading;
 
 /// Stands between a column's name and the number that makes it another name than
 /// its neighbours'. Of Unicode's private use, so that no name has it by chance.
@@ -23,7 +23,7 @@ pub(in crate::pgwire) fn shown(name: &str) -> &str {
 
 /// The statement as the engine can plan it; `None` if it can as it is.
 pub(super) fn spelled(text: &str) -> Option<String> {
-    let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, text).ok()?;
+    let mut statements = reading::statements(text).ok()?;
     let [statement @ (Statement::Query(_) | Statement::Explain { .. })] = statements.as_mut_slice() else {
         return None;
     };
@@ -99,7 +99,7 @@ fn tables(body: &mut SetExpr) -> bool {
             let parts = table.schema_name.iter().chain([name]);
             let name: Vec<Ident> = parts.map(|part| Ident::with_quote('"', part.to_lowercase())).collect();
             let text = format!("SELECT * FROM {}", ObjectName::from(name));
-            let Ok(mut statements) = Parser::parse_sql(&PostgreSqlDialect {}, &text) else { return false };
+            let Ok(mut statements) = reading::statements(&text) else { return false };
             let Some(Statement::Query(query)) = statements.pop() else { return false };
             *body = *query.body;
             true
@@ -118,8 +118,7 @@ fn is_text_here(kind: &DataType) -> bool {
 
 fn text_of(kind: &DataType) -> DataType {
     let name = if kind.to_string().ends_with("[]") { "text[]" } else { "text" };
-    let parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(name);
-    parser.and_then(|mut parser| parser.parse_data_type()).unwrap_or(DataType::Text)
+    reading::data_type(name).unwrap_or(DataType::Text)
 }
 
 /// The engine wants every column's name to be another one.
