@@ -11,6 +11,10 @@ demo:
 test:
     cargo test --workspace
 
+# Looks for bytes that break what reads them, each target for so many seconds.
+fuzz seconds="20" *targets:
+    fuzz/run {{seconds}} {{targets}}
+
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings

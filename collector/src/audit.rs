@@ -17,3 +17,12 @@ mod rows;
 #[cfg(test)]
 pub(crate) mod spooled;
 pub(crate) mod webhook;
+
+/// Reads an event, for fuzzing.
+#[cfg(fuzzing)]
+pub(crate) fn read(json: &[u8]) {
+    let origin = rows::Origin { source: "file", node: "node".to_owned(), cluster: "cluster".to_owned() };
+    let mut rows = rows::Rows::new(origin);
+    let _ = rows.push(json, 0);
+    assert!(rows.finish().is_ok(), "what was taken is a batch");
+}

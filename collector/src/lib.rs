@@ -25,6 +25,9 @@ mod delivery;
 mod error;
 mod falco;
 pub mod features;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod kube;
 mod metrics;
 mod outlet;

@@ -202,5 +202,17 @@ fn internal(error: &dyn std::error::Error) -> CollectorError {
     CollectorError::Internal { name: NAME, message: error.to_string() }
 }
 
+/// Reads a record, for fuzzing.
+#[cfg(fuzzing)]
+pub(crate) fn decoded(bytes: &[u8]) {
+    let _ = decode::decode(bytes);
+}
+
+/// Reads a message of DNS, for fuzzing.
+#[cfg(fuzzing)]
+pub(crate) fn asked(bytes: &[u8]) {
+    let _ = dns::question(bytes);
+}
+
 #[cfg(test)]
 mod tests;

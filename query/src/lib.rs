@@ -21,6 +21,9 @@ mod engine;
 mod error;
 mod flight;
 mod functions;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 pub mod grants;
 mod history;

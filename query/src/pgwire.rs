@@ -149,5 +149,21 @@ impl Server {
     }
 }
 
+/// Reads the statements of a text, for fuzzing.
+#[cfg(fuzzing)]
+pub(crate) fn read(text: &str) {
+    let _ = command::parse(text);
+}
+
+/// Reads a parameter, for fuzzing.
+#[cfg(fuzzing)]
+pub(crate) fn read_parameter(kind: usize, format: u8, bytes: &[u8]) {
+    let (_, item) = &parameters::ARRAYS[kind % parameters::ARRAYS.len()];
+    let _ = match format / 2 % 2 {
+        0 => parameters::values::read(item, format % 2 == 1, bytes),
+        _ => arrays::read(item, format % 2 == 1, bytes),
+    };
+}
+
 #[cfg(test)]
 pub(crate) mod tests;

@@ -29,7 +29,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that only wire others together, or only test them.
-const FREE: &[&str] = &["bailiwick", "bailiwick-benches"];
+const FREE: &[&str] = &["bailiwick", "bailiwick-benches", "bailiwick-fuzz"];
 
 fn metadata() -> Metadata {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
