@@ -164,6 +164,11 @@ impl Node {
         }
     }
 
+    /// Whether it is a mapping, if only an empty one.
+    pub(crate) fn is_mapping(&self) -> bool {
+        matches!(self.kind, Kind::Mapping(_))
+    }
+
     /// The items, if this is a sequence.
     pub(crate) fn items(&self) -> Option<&[Self]> {
         match &self.kind {

@@ -54,7 +54,7 @@ pub(super) fn read(
     collected: &mut Collected,
     report: &mut Report,
 ) -> Result<(), Refused> {
-    if node.pairs().is_empty() {
+    if !node.is_mapping() {
         return Err(Refused::shape(node.start, "an item is a mapping, e.g. '- rule: name'"));
     }
     if let Some(version) = node.get("required_engine_version") {

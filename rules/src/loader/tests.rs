@@ -163,6 +163,19 @@ fn files_and_conditions_that_are_too_large_or_too_deep_are_refused_with_a_messag
 }
 
 #[test]
+fn an_empty_item_is_told_and_passed_by() {
+    let rule = "- rule: R\n  desc: d\n  condition: evt.type = open\n  output: o\n  priority: INFO\n";
+    let codes = |text: &str| {
+        let loaded = load_text(&format!("{text}\n{rule}"));
+        let codes: Vec<_> = loaded.diagnostics.iter().map(|found| found.code.as_str().to_owned()).collect();
+        (codes.join(" "), loaded.rules.rules.len())
+    };
+    assert_eq!(codes("- {}"), ("LOAD_UNKNOWN_ITEM".to_owned(), 1));
+    assert_eq!(codes("-"), (String::new(), 1));
+    assert_eq!(codes("- []").0, "LOAD_ERR_YAML_VALIDATE");
+}
+
+#[test]
 fn a_priority_is_read_in_any_case_and_whole() {
     for (text, priority) in [
         ("INFO", Priority::Informational),
