@@ -10,6 +10,8 @@
 //! where it was mended. Functions of other rooms that only they use are there under `cfg(fuzzing)`;
 //! beside them stand tests with changes by chance.
 
+mod asked;
+
 use std::sync::{Arc, LazyLock, Once};
 
 use arrow::array::{ArrayRef, DictionaryArray, Int64Array, RecordBatch};
@@ -135,6 +137,11 @@ pub fn statement(data: &[u8]) {
 #[cfg(fuzzing)]
 pub fn parameter(data: &[u8]) {
     bailiwick_query::fuzzing::parameter(data);
+}
+
+/// A statement ends in its time, whatever it asks.
+pub fn query(data: &[u8]) {
+    caught(|| asked::ask(&String::from_utf8_lossy(data)));
 }
 
 fn recorded() -> Option<Vec<u8>> {

@@ -21,7 +21,7 @@ pub(crate) enum More {
 }
 
 /// The targets that begin with something.
-pub(crate) const TARGETS: [Target; 8] = [
+pub(crate) const TARGETS: [Target; 9] = [
     ("condition", CONDITIONS, More::Texts("grammar/cases.json")),
     ("rule_file", FILES, More::Texts("loader/cases.json")),
     ("output", OUTPUTS, More::Texts("grammar/cases.json")),
@@ -30,6 +30,7 @@ pub(crate) const TARGETS: [Target; 8] = [
     ("falco_alert", ALERTS, More::Nowhere),
     ("dns_message", &[DNS_MESSAGE], More::Nowhere),
     ("statement", &[], More::Lines("query/src/hostile/statements.txt")),
+    ("query", &[], More::Lines("query/src/hostile/statements.txt")),
 ];
 
 const CONDITIONS: &[&str] = &[
@@ -80,7 +81,8 @@ pub(crate) fn of((_, own, more): Target) -> Vec<String> {
         }
         More::Lines(file) => {
             let text = fs::read_to_string(workspace().join(file)).unwrap_or_default();
-            // There an expectation stands before each statement.
+            // There an expectation stands before each statement, and names for tables.
+            let text = text.replace("{table}", "syscalls").replace("{number}", "proc_name");
             seeds.extend(text.lines().map(|line| line.split('\t').next_back().unwrap_or(line).to_owned()));
         }
     }

@@ -1,3 +1,5 @@
+//! `bailiwick_fuzz::parameter` for libFuzzer.
+
 #![no_main]
 #![allow(unsafe_code, reason = "libFuzzer calls a function by its name")]
 

@@ -1,0 +1,6 @@
+//! `bailiwick_fuzz::query` for libFuzzer.
+
+#![no_main]
+#![allow(unsafe_code, reason = "libFuzzer calls a function by its name")]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bailiwick_fuzz::query(data));
