@@ -7,6 +7,7 @@ mod arguments;
 pub(crate) mod depth;
 pub(crate) mod reading;
 mod size;
+pub(crate) mod spelling;
 
 use std::ops::ControlFlow;
 
@@ -98,8 +99,12 @@ pub(crate) fn admit(role: Role, sql: &str) -> Result<Admitted, QueryError> {
         (None, _) => return Err(QueryError::new(Code::Syntax, "there is no statement; ask e.g. SELECT 1")),
         (Some(_), _) => return Err(refused("several statements at once are")),
     };
-    check(role, &statement)?;
-    Ok(Admitted { statement })
+    let mut admitted = Admitted { statement };
+    if let Some(statement) = admitted.inner() {
+        spelling::spell(statement);
+    }
+    check(role, &admitted.statement)?;
+    Ok(admitted)
 }
 
 fn begins_with_copy(sql: &str) -> bool {

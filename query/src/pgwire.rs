@@ -32,6 +32,8 @@ mod startup;
 mod transaction;
 mod words;
 
+pub(crate) use arrays::items as array_items;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -132,9 +132,9 @@ fn of_word(word: Keyword) -> Effect {
             Effect::Link(COMPARES, 1)
         }
         Keyword::REGEXP | Keyword::RLIKE | Keyword::NOTNULL | Keyword::OVERLAPS => Effect::Link(COMPARES, 1),
-        Keyword::MEMBER | Keyword::DIV | Keyword::OPERATOR | Keyword::COLLATE | Keyword::AT => {
-            Effect::Link(TIGHT, 1)
-        }
+        Keyword::MEMBER | Keyword::DIV | Keyword::OPERATOR | Keyword::COLLATE => Effect::Link(TIGHT, 1),
+        // `AT TIME ZONE` becomes a function within functions.
+        Keyword::AT => Effect::Link(TIGHT, RECURSES),
         Keyword::NOT | Keyword::INTERVAL | Keyword::EXPLAIN | Keyword::PRIOR => Effect::Link(TIGHT, RECURSES),
         _ => Effect::None,
     }

@@ -62,7 +62,7 @@ fn malformed() -> Failure {
 }
 
 /// The items of an array of one dimension; `None` if it is not one.
-pub(super) fn items(text: &str) -> Option<Vec<Option<String>>> {
+pub(crate) fn items(text: &str) -> Option<Vec<Option<String>>> {
     let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     if inside.trim().is_empty() {
         return Some(Vec::new());
