@@ -12,20 +12,17 @@ const OWN_MAPPING_BYTES: libc::c_int = 1 << 20;
 /// So much that is free at the end of an arena is kept, bytes.
 const KEPT_BYTES: libc::c_int = 64 << 20;
 
-/// Sets the allocator up; before there are threads. Whoever sets
-/// `MALLOC_ARENA_MAX` has other ideas, which count.
+/// Sets the allocator up; before there are threads. Where the environment sets one of
+/// these (`MALLOC_ARENA_MAX=4`), that counts.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code, reason = "the C library has no other way")]
 pub(crate) fn set_up() {
-    if std::env::var_os("MALLOC_ARENA_MAX").is_some() {
-        return;
-    }
     let options = [
-        (libc::M_ARENA_MAX, ARENAS),
-        (libc::M_MMAP_THRESHOLD, OWN_MAPPING_BYTES),
-        (libc::M_TRIM_THRESHOLD, KEPT_BYTES),
+        ("MALLOC_ARENA_MAX", libc::M_ARENA_MAX, ARENAS),
+        ("MALLOC_MMAP_THRESHOLD_", libc::M_MMAP_THRESHOLD, OWN_MAPPING_BYTES),
+        ("MALLOC_TRIM_THRESHOLD_", libc::M_TRIM_THRESHOLD, KEPT_BYTES),
     ];
-    for (option, value) in options {
+    for (_, option, value) in options.into_iter().filter(|(name, ..)| std::env::var_os(name).is_none()) {
         // SAFETY: it takes two numbers, and this is the only thread.
         if unsafe { libc::mallopt(option, value) } == 0 {
             tracing::debug!(option, value, "the allocator does not know this option");
