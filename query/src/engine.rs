@@ -66,9 +66,7 @@ use work::Work;
 
 /// Batches that wait for a slow client before its query pauses.
 const BATCHES_AHEAD: usize = 2;
-/// Values passed on at once, and rows at most: a listener writes a batch out without a
-/// pause, and whoever else it serves waits as long. These take it about a millisecond.
-const VALUES_AT_ONCE: usize = 8_192;
+/// Rows passed on at once: a listener writes a batch out without a pause.
 const ROWS_AT_ONCE: usize = 1_024;
 
 /// Scheduled queries that run at once, beside everybody else's: nobody's
@@ -525,14 +523,12 @@ async fn pass_on(
     batch: Result<RecordBatch, QueryError>,
     batches: &mpsc::Sender<Result<RecordBatch, QueryError>>,
 ) -> bool {
-    let at_once = |batch: &RecordBatch| (VALUES_AT_ONCE / batch.num_columns().max(1)).clamp(1, ROWS_AT_ONCE);
     let batch = match batch {
-        Ok(batch) if batch.num_rows() > at_once(&batch) => batch,
+        Ok(batch) if batch.num_rows() > ROWS_AT_ONCE => batch,
         whole => return batches.send(whole).await.is_ok(),
     };
-    let at_once = at_once(&batch);
-    for from in (0..batch.num_rows()).step_by(at_once) {
-        let part = batch.slice(from, at_once.min(batch.num_rows() - from));
+    for from in (0..batch.num_rows()).step_by(ROWS_AT_ONCE) {
+        let part = batch.slice(from, ROWS_AT_ONCE.min(batch.num_rows() - from));
         if batches.send(Ok(part)).await.is_err() {
             return false;
         }

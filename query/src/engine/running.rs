@@ -31,8 +31,6 @@ pub struct Running {
     rows: u64,
     bytes: u64,
     truncated: bool,
-    /// Whether others go before the next batch: a listener has just got one.
-    pauses: bool,
     /// Taken when the query ends.
     entry: Option<Entry>,
     watched: Option<Watched>,
@@ -118,7 +116,6 @@ impl Running {
             rows: 0,
             bytes: 0,
             truncated: false,
-            pauses: false,
             entry: Some(entry),
             watched: Some(watched),
         }
@@ -212,19 +209,10 @@ impl Stream for Running {
         if self.cancelled.poll_unpin(context).is_ready() {
             return self.fail(Watched::reason());
         }
-        // Rows that are ready and a client that takes them would else keep a listener's
-        // thread for many batches.
-        if std::mem::take(&mut self.pauses) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         match self.batches.poll_recv(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(batch))) => match self.cut(batch) {
-                Some(batch) => {
-                    self.pauses = true;
-                    Poll::Ready(Some(Ok(batch)))
-                }
+                Some(batch) => Poll::Ready(Some(Ok(batch))),
                 None => {
                     self.end(Ok(()));
                     Poll::Ready(None)

@@ -2,7 +2,7 @@
 //!
 //! The engine goes on at the other end of the range where a result does not fit, so
 //! that a total turns negative in silence. PostgreSQL's answer is the error 22003, and
-//! so it is here. Views, reports and rules over history compute by the same rule.
+//! so it is here, also within views and reports.
 
 use std::sync::{Arc, LazyLock};
 
