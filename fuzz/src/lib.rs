@@ -20,6 +20,11 @@ use bailiwick_collector::recording::{Reader, Writer};
 use bailiwick_proto::{Table, wire};
 use bailiwick_rules::{Output, RuleSet, RuleText, Source, filter, load, run_cases};
 
+#[cfg(fuzzing)]
+pub use bailiwick_collector::fuzzing::{audit_event, dns_message, falco_alert, kernel_record};
+#[cfg(fuzzing)]
+pub use bailiwick_query::fuzzing::parameter;
+
 /// Rules for [`rule_test`] to test.
 const RULES: &str = "- rule: Shell\n  desc: d\n  condition: evt.type = execve and proc.name in (sh, bash) and not \
     proc.aname[2] = sshd\n  output: o\n  priority: INFO\n- rule: Privileged\n  desc: d\n  condition: \
@@ -103,40 +108,10 @@ pub fn recording(data: &[u8]) {
     });
 }
 
-/// A record of the kernel programs' ring is read, or malformed.
-#[cfg(fuzzing)]
-pub fn kernel_record(data: &[u8]) {
-    bailiwick_collector::fuzzing::kernel_record(data);
-}
-
-/// A message of DNS asks something, or not.
-#[cfg(fuzzing)]
-pub fn dns_message(data: &[u8]) {
-    bailiwick_collector::fuzzing::dns_message(data);
-}
-
-/// An event of the API server's is a row, or malformed.
-#[cfg(fuzzing)]
-pub fn audit_event(data: &[u8]) {
-    bailiwick_collector::fuzzing::audit_event(data);
-}
-
-/// An alert of Falco's is a row, or none.
-#[cfg(fuzzing)]
-pub fn falco_alert(data: &[u8]) {
-    bailiwick_collector::fuzzing::falco_alert(data);
-}
-
 /// A statement is admitted, or refused with an error.
 #[cfg(fuzzing)]
 pub fn statement(data: &[u8]) {
     bailiwick_query::fuzzing::statement(&String::from_utf8_lossy(data));
-}
-
-/// A parameter is a value, or malformed.
-#[cfg(fuzzing)]
-pub fn parameter(data: &[u8]) {
-    bailiwick_query::fuzzing::parameter(data);
 }
 
 /// A statement ends in its time, whatever it asks.

@@ -21,7 +21,6 @@ use datafusion::sql::sqlparser::ast::{
     Select, SelectItem, SetExpr, TableFactor, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
@@ -66,16 +65,13 @@ fn concerns(text: &str) -> bool {
 
 /// A statement as the engine can plan it.
 pub(super) fn translate(text: &str) -> String {
-    // The engine refuses it.
-    if reading::check(text).is_err() {
-        return text.to_owned();
-    }
     let text = of_catalogs(text);
     spelling::spelled(&text).unwrap_or(text)
 }
 
 fn of_catalogs(text: &str) -> String {
-    if !concerns(text) {
+    // What nobody may hand to a parser, as upstream's is, the engine refuses.
+    if !concerns(text) || reading::check(text).is_err() {
         return text.to_owned();
     }
     // Its table of whole queries works on text; the rest of it on the syntax tree.
@@ -238,7 +234,7 @@ fn collected(query: &mut Query) -> Option<()> {
     };
     // By its place there is only one column that it can be ordered by.
     let order = order.replace("ORDER BY 1", &format!("ORDER BY {value}"));
-    let array = parsed(&format!("array_agg({value}{order})")).ok()?;
+    let array = reading::expression(&format!("array_agg({value}{order})")).ok()?;
     select.projection = vec![SelectItem::UnnamedExpr(array)];
     Some(())
 }
@@ -256,7 +252,7 @@ fn other_escape(expression: &mut Expr) {
         return;
     }
     let escape = escape.replace('\'', "''");
-    if let Ok(other) = parsed(&format!("like_escape({pattern}, '{escape}')")) {
+    if let Ok(other) = reading::expression(&format!("like_escape({pattern}, '{escape}')")) {
         **pattern = other;
         *escape_char = None;
     }
@@ -281,7 +277,7 @@ fn access_list(expression: &mut Expr) {
         _ => return,
     };
     if (column.value.ends_with("acl") || column.value.ends_with("options"))
-        && let Ok(null) = parsed(null)
+        && let Ok(null) = reading::expression(null)
     {
         *expression = null;
     }
@@ -307,14 +303,10 @@ fn one_row(expression: &mut Expr) {
     if let [SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }] =
         projection.as_mut_slice()
         && !empty::is_aggregate(value)
-        && let Ok(greatest) = parsed(&format!("max({value})"))
+        && let Ok(greatest) = reading::expression(&format!("max({value})"))
     {
         *value = greatest;
     }
-}
-
-fn parsed(expression: &str) -> Result<Expr, ParserError> {
-    reading::expression(expression)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use datafusion::sql::sqlparser::ast::{DataType, Expr, Value};
 
-use super::parsed;
 use crate::functions::names::{Kind, oid_of};
+use crate::gate::reading;
 
 /// Puts an object id, or a function that finds it, in the place of a cast.
 pub(super) fn expression(expression: &mut Expr) {
@@ -16,7 +16,7 @@ pub(super) fn expression(expression: &mut Expr) {
     {
         let name = bare_function(name).replace('\'', "''");
         let found = format!("(SELECT max(p.oid) FROM pg_catalog.pg_proc p WHERE p.proname = '{name}')");
-        if let Ok(found) = parsed(&found) {
+        if let Ok(found) = reading::expression(&found) {
             *expression = found;
         }
         return;
@@ -26,8 +26,8 @@ pub(super) fn expression(expression: &mut Expr) {
         && !matches!(inner.as_ref(), Expr::Value(_))
     {
         let name = match type_name(object).as_str() {
-            "regtype" => parsed(&format!("format_type({inner}, NULL)")),
-            "regclass" => parsed(&format!("regclassout({inner})")),
+            "regtype" => reading::expression(&format!("format_type({inner}, NULL)")),
+            "regclass" => reading::expression(&format!("regclassout({inner})")),
             _ => return,
         };
         if let Ok(name) = name {
@@ -50,7 +50,7 @@ pub(super) fn expression(expression: &mut Expr) {
         },
         _ => Some(format!("{function}({expr})")),
     };
-    if let Some(Ok(found)) = found.map(|found| parsed(&found)) {
+    if let Some(Ok(found)) = found.map(|found| reading::expression(&found)) {
         *expression = found;
     }
 }
